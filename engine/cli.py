@@ -1,0 +1,237 @@
+"""The command line: parse, load, call, print. The only place where the house's parts are joined.
+
+Heavy imports stay inside the commands, so that `driftline --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import click
+
+from engine import __version__
+from engine.errors import EngineError, InputError, Interrupted
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from scenarios.loading import Loaded
+
+P = ParamSpec("P")
+FILE = click.Path(path_type=Path)
+
+
+def cache_folder() -> Path:
+    """Return the folder of results that runs share: fits, synthesizers, samples."""
+    named = os.environ.get("DRIFTLINE_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "driftline"
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console that also prints wide tables whole when piped."""
+    from rich.console import Console
+
+    piped = not (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(stderr=stderr, width=160 if piped else None, soft_wrap=stderr)
+
+
+def reported(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn errors that a user can act on into a message and an exit code."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except InputError as error:
+            click.echo(str(error), err=True)
+            sys.exit(2)
+        except Interrupted as error:
+            click.echo(str(error), err=True)
+            sys.exit(error.exit_code)
+        except EngineError as error:
+            click.echo(f"failed: {error}", err=True)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            click.echo("stopped", err=True)
+            sys.exit(130)
+        except BrokenPipeError:
+            sys.stdout = None
+            sys.exit(1)
+
+    return run
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with: driftline run scenarios/elec2.yaml",
+)
+@click.version_option(__version__, prog_name="driftline")
+def main() -> None:
+    """Driftline tells when to retrain, and what it costs to be wrong.
+
+    It is a wind tunnel for retraining policies: script a drift, replay it exactly, and see
+    what each policy would have cost.
+    """
+
+
+@main.command(epilog="Example: driftline run scenarios/elec2.yaml --policy page_hinkley --seed 2")
+@click.argument("scenario", type=FILE)
+@click.option("--out", type=FILE, help="Run directory.  [default: runs/<name>-<seed>]")
+@click.option("--seed", type=int, help="Another seed than the scenario's.")
+@click.option("--policy", help="Another policy, as YAML: adwin, or '{kind: every, records: 500}'.")
+@click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Another value, as YAML.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), default=1024, show_default=True)
+@click.option("--resume", is_flag=True, help="Complete a run that was interrupted.")
+@reported
+def run(
+    scenario: Path,
+    out: Path | None,
+    seed: int | None,
+    policy: str | None,
+    sets: tuple[str, ...],
+    workers: int,
+    batch_size: int,
+    resume: bool,
+) -> None:
+    """Run a drift scenario file; ends with a verdict table.
+
+    Outcomes depend on the scenario and its seed alone: not on workers, batches or restarts.
+    """
+    from engine.running import Plan, check_out, execute, finished, versions
+    from scenarios.loading import load, parse_set, prepare
+
+    given = [parse_set(text) for text in sets]
+    if seed is not None:
+        given.append(("--seed", "seed", str(seed)))
+    if policy is not None:
+        given.append(("--policy", "policy", policy))
+    loaded = load(scenario, given)
+    out = out or Path("runs") / f"{loaded.scenario.name}-{loaded.scenario.seed}"
+    if resume and finished(out):
+        click.echo(f"{out}: finished already", err=True)
+        return
+    check_out(out, resume)
+    streams = prepare(loaded, cache_folder())
+    about = about_run(loaded, streams[0].facts, versions())
+    replay = about["replay"]
+    click.echo(f"seed {loaded.scenario.seed}, replay with: {replay}", err=True)
+    plan = Plan(
+        about=about,
+        engine=loaded.scenario,
+        feeds=streams,
+        truth_known=[loaded.scenario.truth_known(stream.index) for stream in streams],
+        out=out,
+        base=loaded.base,
+        cache=cache_folder(),
+        resume=resume,
+        workers=workers,
+        batch_size=batch_size,
+    )
+    try:
+        result = execute(plan)
+    except Interrupted as error:
+        click.echo(f"{out}: go on with: {replay} --out {out} --resume", err=True)
+        raise error
+    except EngineError:
+        click.echo(f"replay with: {replay}", err=True)
+        raise
+    show_run(about, dict(result.summary))
+    click.echo(f"\n{out}: {result.seconds:.1f} s. Look closer with: driftline show {out}")
+    if result.failures:
+        told = "; ".join(f"{name}: {why}" for name, why in sorted(result.failures.items()))
+        raise EngineError(f"{len(result.failures)} of {len(streams)} streams failed: {told}")
+
+
+def about_run(loaded: Loaded, facts: Any, versions: dict[str, str]) -> dict[str, Any]:
+    """Return the content of `run.json`: what ran, and nothing that cannot change outcomes."""
+    import shlex
+
+    scenario, document = loaded.scenario, loaded.document
+    words = ["driftline", "run", str(document.path)]
+    for location, option in reversed(document.overridden):
+        flag, _, value = option.partition(" ")
+        words += [flag, value] if location else []
+    return {
+        "name": scenario.name,
+        "seed": scenario.seed,
+        "replay": shlex.join(words),
+        "scenario": scenario.model_dump(mode="json"),
+        "source": dict(facts),
+        "streams": [scenario.stream_name(index) for index in range(scenario.count)],
+        "versions": versions,
+    }
+
+
+def show_run(about: dict[str, Any], summary: dict[str, Any]) -> None:
+    """Print a run's verdict."""
+    from engine.printing import print_run
+
+    print_run(about, summary, console())
+
+
+@main.command(epilog="Example: driftline init sales.csv --label churned --out sales.yaml")
+@click.argument("data", type=FILE)
+@click.option("--label", required=True, help="Name of the label column.")
+@click.option("--out", type=FILE, help="Scenario file to write.  [default: <data>.yaml]")
+@reported
+def init(data: Path, label: str, out: Path | None) -> None:
+    """Write a runnable scenario for a table of your own (CSV, CSV.gz or Parquet)."""
+    from scenarios.starting import first_scenario
+
+    out = out or Path(f"{data.name.split('.')[0]}.yaml")
+    if out.exists():
+        raise InputError("exists already; name another file with --out", str(out))
+    text = first_scenario(data, label, out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding="utf-8")
+    click.echo(f"wrote {out}. Run it with: driftline run {out}")
+
+
+@main.command(epilog="Example: driftline check scenarios/*.yaml")
+@click.argument("scenarios", type=FILE, nargs=-1, required=True)
+@reported
+def check(scenarios: tuple[Path, ...]) -> None:
+    """Validate scenario files without running them."""
+    from scenarios.loading import load, prepare
+
+    wrong = []
+    for path in scenarios:
+        try:
+            streams = prepare(load(path), cache_folder())
+        except InputError as error:
+            wrong.append(str(error))
+            click.echo(str(error), err=True)
+        else:
+            rows = streams[0].rows
+            many = "1 stream" if len(streams) == 1 else f"{len(streams)} streams"
+            click.echo(f"{path}: good, {many} of {rows:,} rows")
+    if wrong:
+        sys.exit(2)
+
+
+@main.command(epilog="Example: driftline show runs/elec2-7 --json | jq .total.cost")
+@click.argument("run_dir", type=FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print summary.json.")
+@reported
+def show(run_dir: Path, as_json: bool) -> None:
+    """Show a finished run in the terminal."""
+    import json
+
+    from engine.runlog import Run
+
+    found = Run(run_dir)
+    if as_json:
+        click.echo(json.dumps(found.summary, indent=2))
+        return
+    from engine.printing import print_happenings
+
+    show_run(found.about, found.summary)
+    print_happenings(found.events(), console())

@@ -1,0 +1,46 @@
+"""The errors that a caller can act on; everything else is a bug and keeps its traceback."""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """Something went wrong that one clear sentence explains (exit code 1)."""
+
+
+class InputError(EngineError):
+    """The user's input is at fault (exit code 2).
+
+    Parameters
+    ----------
+    message
+        What was given and what is allowed, in one sentence.
+    place
+        Where, as ``file:line:column`` or a command-line option; empty if there is no place.
+    key
+        The setting at fault, such as ``("source", "label")``, for who knows where it stands.
+
+    Examples
+    --------
+    >>> print(InputError("seed: must be a whole number", place="drift.yaml:2:7"))
+    drift.yaml:2:7: seed: must be a whole number
+    """
+
+    def __init__(self, message: str, place: str = "", key: tuple[str | int, ...] = ()) -> None:
+        super().__init__(f"{place}: {message}" if place else message)
+        self.message = message
+        self.place = place
+        self.key = key
+
+
+class Interrupted(EngineError):
+    """A signal asked the run to stop; what was written is whole and can be resumed.
+
+    Parameters
+    ----------
+    signal_number
+        The signal; the exit code of the command is 128 plus this.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by signal {signal_number}")
+        self.exit_code = 128 + signal_number

@@ -1,0 +1,342 @@
+"""The dataflow: streams through Bytewax, one loop per stream, outcomes to their shard.
+
+    source (a partition per stream) → exchange by stream → loop (stateful) → shards of the run
+
+The only Bytewax import. A stream whose loop waits for a job holds back at its source, so that
+others run on; nothing about when this happens reaches an outcome.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from threading import Event as Flag
+from typing import Any, Protocol
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.errors import BytewaxRuntimeError
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from bytewax.run import cli_main
+
+from engine.batch import Batch, Schema
+from engine.errors import EngineError
+from engine.events import Event
+from engine.ledger import Outcomes
+from engine.loop import Loop
+from engine.progress import Progress
+from engine.runlog import SHARDS, PartWriter, RunDirectory
+from engine.settings import Engine
+from engine.training.jobs import Predictor, Trainer
+
+AHEAD = 4
+"""How many batches a source may be ahead of its loop."""
+PAUSE = timedelta(milliseconds=5)
+"""How soon a source or loop that waits looks again."""
+EPOCH = timedelta(milliseconds=500)
+
+
+class Feed(Protocol):
+    """A stream of records, as the dataflow needs it."""
+
+    @property
+    def name(self) -> str:
+        """The stream's name."""
+        ...
+
+    @property
+    def index(self) -> int:
+        """Its number among the run's streams."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Where its chance comes from."""
+        ...
+
+    @property
+    def schema(self) -> Schema:
+        """Its columns."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """How many rows its source has."""
+        ...
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Yield all records in batches of `size`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end of a stream; `failure` says why if it came too soon."""
+
+    failure: str = ""
+
+
+@dataclass(slots=True)
+class Gate:
+    """How far the loop of a stream has come, seen from its source."""
+
+    sent: int = 0
+    handled: int = 0
+    over: bool = False
+
+
+@dataclass(slots=True)
+class Flow:
+    """All that the parts of one run's dataflow share.
+
+    Parameters
+    ----------
+    engine
+        The settings.
+    feeds
+        The streams.
+    directory
+        Where outcomes go.
+    trainer
+        Who fits models.
+    initial
+        A model in production to start from, if any.
+    code_root
+        Where a user's model factory may be imported from.
+    batch_size
+        Records to a batch; changes no outcome.
+    progress
+        Whom to tell how far it is.
+    """
+
+    engine: Engine
+    feeds: Sequence[Feed]
+    directory: RunDirectory
+    trainer: Trainer
+    initial: Predictor | None
+    code_root: str
+    batch_size: int
+    progress: Progress
+    stop: Flag = field(default_factory=Flag)
+    gates: dict[str, Gate] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    crash: str = ""
+
+    def feed(self, name: str) -> Feed:
+        """Return the stream called `name`."""
+        return next(feed for feed in self.feeds if feed.name == name)
+
+    def loop(self, feed: Feed) -> Loop:
+        """Return a fresh loop for a stream."""
+        engine, trainer = self.engine, self.trainer
+        return Loop(
+            engine, feed.name, feed.schema, trainer, feed.seed, self.initial, self.code_root
+        )
+
+
+def run(flow: Flow, workers: int) -> None:
+    """Run the dataflow to its end, or until `flow.stop` is set.
+
+    Raises
+    ------
+    EngineError
+        If the machinery failed; streams that failed are in `flow.failures`.
+    """
+    dataflow = Dataflow("driftline")
+    items = op.input("source", dataflow, Source(flow))
+    done = op.stateful_batch("loop", items, lambda _state: Logic(flow))
+    op.output("run", done, Sink(flow))
+    try:
+        start: Any = cli_main
+        start(dataflow, workers_per_process=workers, epoch_interval=EPOCH)
+    except (BytewaxRuntimeError, Exception) as error:
+        cause = error.__cause__ if isinstance(error, BytewaxRuntimeError) else error
+        if isinstance(cause, EngineError):
+            raise cause from None
+        raise EngineError(f"the dataflow broke down\n{flow.crash or repr(cause)}") from error
+
+
+# --- source ---------------------------------------------------------------------------------
+
+
+class SourcePartition(StatefulSourcePartition[Any, None]):
+    """One stream's batches, then its end."""
+
+    def __init__(self, flow: Flow, name: str) -> None:
+        self.flow, self.name = flow, name
+        self.gate = flow.gates.setdefault(name, Gate())
+        self.batches = flow.feed(name).batches(flow.batch_size)
+        self.ended = False
+        self.pause: datetime | None = None
+
+    def next_batch(self) -> Iterable[Any]:
+        """Return the next batch, or nothing while the loop is not ready for it."""
+        self.pause = None
+        if self.flow.stop.is_set() or self.gate.over:
+            raise StopIteration
+        if self.ended or self.gate.sent - self.gate.handled >= AHEAD:
+            self.pause = datetime.now(UTC) + PAUSE
+            return []
+        self.gate.sent += 1
+        return [(self.name, (self.name, self._next()))]
+
+    def _next(self) -> Batch | End:
+        try:
+            return next(self.batches)
+        except StopIteration:
+            self.ended = True
+            return End()
+        except EngineError as error:
+            self.ended = True
+            return End(str(error))
+
+    def next_awake(self) -> datetime | None:
+        """Return when to look again."""
+        return self.pause
+
+    def snapshot(self) -> None:
+        """Keep nothing: a simulation is resumed from its start, its fits from the cache."""
+
+
+class Source(FixedPartitionedSource[Any, None]):
+    """A partition per stream."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+
+    def list_parts(self) -> list[str]:
+        """Return the names of all streams."""
+        return [feed.name for feed in self.flow.feeds]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> SourcePartition:
+        """Open a stream."""
+        return SourcePartition(self.flow, for_part)
+
+
+# --- loop -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a loop hands to the run directory."""
+
+    stream: str
+    outcomes: list[Outcomes]
+    events: list[Event]
+
+
+class Logic(op.StatefulBatchLogic[Any, Written, None]):
+    """Drives the loop of one stream."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self.inner: Loop | None = None
+        self.end: End | None = None
+        self.gate = Gate()
+        self.received = 0
+
+    def on_batch(self, values: list[tuple[str, Batch | End]]) -> tuple[Iterable[Written], bool]:
+        """Feed batches to the loop, and see how far it gets."""
+        try:
+            return self._take(values)
+        except Exception:
+            self.flow.crash = self.flow.crash or traceback.format_exc()
+            raise
+
+    def on_notify(self) -> tuple[Iterable[Written], bool]:
+        """Look whether the loop can go on."""
+        return self.on_batch([])
+
+    def notify_at(self) -> datetime | None:
+        """Return when to look again, if the loop waits."""
+        waits = self.inner is not None and self.inner.waiting
+        return datetime.now(UTC) + PAUSE if waits else None
+
+    def snapshot(self) -> None:
+        """Keep nothing: a simulation is resumed from its start, its fits from the cache."""
+
+    def _take(self, values: list[tuple[str, Batch | End]]) -> tuple[Iterable[Written], bool]:
+        if self.inner is None:
+            name = values[0][0]
+            self.gate = self.flow.gates.setdefault(name, Gate())
+            if self.gate.over:  # what was under way when the stream failed
+                return [], True
+            self.inner = self.flow.loop(self.flow.feed(name))
+        loop = self.inner
+        for _, item in values:
+            self.received += 1
+            if isinstance(item, End):
+                self.end = item
+            else:
+                loop.feed(item)
+        try:
+            effects = loop.advance()
+        except EngineError as error:
+            effects, self.end = loop.abandon(), End(str(error))
+        outcomes, events = effects.outcomes, effects.events
+        over = self.end is not None and not loop.waiting
+        if not loop.waiting:
+            self.gate.handled = self.received
+        if over and self.end is not None:
+            last = loop.finish(self.end.failure)
+            outcomes, events = outcomes + last.outcomes, events + last.events
+            if self.end.failure:
+                self.flow.failures[loop.desk.stream] = self.end.failure
+            self.gate.over = True
+        self._tell(loop)
+        written = [Written(loop.desk.stream, outcomes, events)] if outcomes or events else []
+        return written, over
+
+    def _tell(self, loop: Loop) -> None:
+        """Keep the onlookers up to date."""
+        state, progress, name = loop.state, self.flow.progress, loop.desk.stream
+        progress.records[name] = state.seq
+        progress.champions[name] = state.champion.number if state.champion else None
+        progress.started[name] = state.jobs
+
+
+# --- sink -----------------------------------------------------------------------------------
+
+
+class SinkPartition(StatefulSinkPartition[Written, None]):
+    """The streams of one shard."""
+
+    def __init__(self, writer: PartWriter) -> None:
+        self.writer = writer
+
+    def write_batch(self, values: list[Written]) -> None:
+        """Append to the shard's part."""
+        for written in values:
+            self.writer.write(written.stream, written.outcomes, written.events)
+
+    def snapshot(self) -> None:
+        """Hand what was written to the operating system."""
+        self.writer.flush()
+
+    def close(self) -> None:
+        """Close the part."""
+        self.writer.close()
+
+
+class Sink(FixedPartitionedSink[Written, None]):
+    """A partition per shard."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self.shards = min(SHARDS, len(flow.feeds))
+        self.index = {feed.name: feed.index for feed in flow.feeds}
+
+    def list_parts(self) -> list[str]:
+        """Return the shards' names."""
+        return [f"{shard:02d}" for shard in range(self.shards)]
+
+    def part_fn(self, item_key: str) -> int:
+        """Return the shard of a stream."""
+        return self.index[item_key] % self.shards
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> SinkPartition:
+        """Open a shard."""
+        return SinkPartition(self.flow.directory.writer(int(for_part)))

@@ -1,0 +1,134 @@
+"""The labelled past that training jobs are cut from; memory bounded by the window.
+
+Rows enter with their labels, but a row counts only from the moment its label is known. Holding
+a label early is safe because nothing but `window` and `unseen` reads it, and both ask for the
+moment first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from engine.batch import Batch, Bools, Ints, Labels, Table, concat_tables, known
+
+SLACK_ROWS = 4096
+"""Rows that may pile up beyond the window before old ones are let go (no outcome depends on it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """An arrival: its sequence number and the time then (running maximum, microseconds)."""
+
+    seq: int
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of the past in stream order, with the moments their labels become known."""
+
+    seqs: Ints
+    table: Table
+    labels: Labels
+    due_seqs: Ints
+    due_times: Ints
+
+    def __len__(self) -> int:
+        return len(self.seqs)
+
+    def __getitem__(self, rows: slice | Bools) -> Rows:
+        return Rows(
+            self.seqs[rows],
+            self.table[rows],
+            self.labels[rows],
+            self.due_seqs[rows],
+            self.due_times[rows],
+        )
+
+    def known_at(self, moment: Moment) -> Bools:
+        """Return which labels are known at `moment`, shape `(n,)`."""
+        due = (self.due_seqs <= moment.seq) & (self.due_times <= moment.now)
+        return due & known(self.labels)
+
+
+@dataclass(slots=True)
+class History:
+    """The newest rows of a stream.
+
+    Parameters
+    ----------
+    keep
+        How many known rows must stay available.
+
+    Examples
+    --------
+    >>> from engine.batch import plain_batch
+    >>> past = History(keep=2)
+    >>> batch = plain_batch({"x": [1.0, 2.0, 3.0]}, ["a", "b", "c"], late_records=1)
+    >>> past.add(batch, batch.times)
+    >>> past.window(Moment(2, 2_000_000), 5).labels.tolist()
+    ['a', 'b']
+    """
+
+    keep: int
+    chunks: list[Rows] = field(default_factory=list)
+    held: int = 0
+    limit: int = 0
+
+    def add(self, batch: Batch, now: Ints) -> None:
+        """Append a batch; `now` is the running maximum of its event times, shape `(n,)`."""
+        seqs = np.arange(batch.first, batch.end, dtype=np.int64)
+        due_seqs, due_times = seqs + batch.late_records, now + batch.late_micros
+        self.chunks.append(Rows(seqs, batch.table, batch.labels, due_seqs, due_times))
+        self.held += len(batch)
+
+    def trim(self, moment: Moment, floor: int | None = None) -> None:
+        """Let rows go that no window can reach any more; rows from seq `floor` on stay."""
+        if self.held <= max(self.limit, self.keep + SLACK_ROWS):
+            return
+        rows = self._all()
+        reachable = np.flatnonzero(rows.known_at(moment))
+        start = int(reachable[-self.keep]) if len(reachable) >= self.keep else 0
+        if floor is not None:
+            start = min(start, int(np.searchsorted(rows.seqs, floor)))
+        self.chunks = [rows[start:]] if start < len(rows) else []
+        self.held = len(rows) - start
+        self.limit = self.held + self.keep + SLACK_ROWS
+
+    def window(self, moment: Moment, size: int) -> Rows:
+        """Return the newest `size` rows whose labels are known at `moment`."""
+        rows = self._all()
+        return rows[_newest(rows.known_at(moment), size)]
+
+    def unseen(self, since: Moment, until: Moment, *, first: int, held_out: int) -> Rows:
+        """Return what a challenger asked for at `since` has not seen and `until` knows.
+
+        That is the rows from seq `held_out` on, and of those from `first` on the ones whose
+        labels became known after `since`.
+        """
+        rows = self._all()
+        fresh = ~rows.known_at(since) | (rows.seqs >= held_out)
+        return rows[rows.known_at(until) & fresh & (rows.seqs >= first)]
+
+    def _all(self) -> Rows:
+        """Return all rows held, as one chunk from now on."""
+        if len(self.chunks) > 1:
+            self.chunks = [
+                Rows(
+                    np.concatenate([chunk.seqs for chunk in self.chunks]),
+                    concat_tables([chunk.table for chunk in self.chunks]),
+                    np.concatenate([chunk.labels for chunk in self.chunks]),
+                    np.concatenate([chunk.due_seqs for chunk in self.chunks]),
+                    np.concatenate([chunk.due_times for chunk in self.chunks]),
+                )
+            ]
+        return self.chunks[0]
+
+
+def _newest(mask: Bools, size: int) -> Bools:
+    """Keep the last `size` true entries of `mask`."""
+    kept = np.zeros(len(mask), dtype=bool)
+    kept[np.flatnonzero(mask)[-size:]] = True
+    return kept

@@ -1,0 +1,103 @@
+"""Outcomes: one row per record, held back until its label is known, let go in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from engine.batch import Bools, Floats, Ints, Labels, known
+
+NEVER = np.iinfo(np.int64).max
+"""The arrival of a label that does not come within the records at hand."""
+UNDATED = np.iinfo(np.int64).min
+"""The label time of a label that never comes."""
+NO_MODEL = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """Columns of consecutive outcome rows, each of shape `(n,)`.
+
+    Parameters
+    ----------
+    seqs, times
+        The record and its event time.
+    predictions, scores
+        What the champion answered (None or NaN before there was one).
+    labels, errors
+        The truth, and what the answer lost; NaN where either is missing.
+    models
+        Number of the model that answered, -1 before there was one.
+    baseline_errors
+        What model 0 would have lost.
+    due_seqs, due_times
+        The label is known at the first arrival that has reached both.
+    label_times
+        When the label became known (microseconds), `UNDATED` while it is not.
+    """
+
+    seqs: Ints
+    times: Ints
+    predictions: Labels
+    scores: Floats
+    labels: Labels
+    errors: Floats
+    models: Ints
+    baseline_errors: Floats
+    due_seqs: Ints
+    due_times: Ints
+    label_times: Ints
+
+    def __len__(self) -> int:
+        return len(self.seqs)
+
+    def __getitem__(self, rows: slice | Ints | Bools) -> Outcomes:
+        return Outcomes(*(getattr(self, column.name)[rows] for column in fields(self)))
+
+    def arrivals(self, first: int, now: Ints) -> Ints:
+        """Return the arrival among `first .. first + len(now) - 1` that brings each label.
+
+        `now` is the running maximum of event time at those arrivals. `NEVER` stands for labels
+        that came before, come later or not at all.
+        """
+        by_time = first + np.searchsorted(now, self.due_times, side="left")
+        arrivals = np.maximum(self.due_seqs, by_time)
+        absent = (arrivals >= first + len(now)) | ~known(self.labels)
+        return np.where(absent | (self.label_times != UNDATED), NEVER, arrivals)
+
+    def dated(self, arrivals: Ints, first: int, now: Ints, stop: int) -> Outcomes:
+        """Return the rows with label times filled in for labels that arrive before `stop`."""
+        here = arrivals < stop
+        seq_times = now[np.clip(self.due_seqs - first, 0, len(now) - 1)]
+        times = np.maximum(self.due_times, np.where(self.due_seqs >= first, seq_times, UNDATED))
+        columns = {column.name: getattr(self, column.name) for column in fields(self)}
+        columns["label_times"] = np.where(here, times, self.label_times)
+        return Outcomes(**columns)
+
+    def finished(self) -> int:
+        """Return how many rows from the front need not wait for a label any more."""
+        waits = (self.label_times == UNDATED) & known(self.labels)
+        return int(np.argmax(waits)) if waits.any() else len(self)
+
+    def closed(self, end: int) -> Outcomes:
+        """Return the rows as they stand at the end of a stream of `end` records.
+
+        A label due after the end has a time only if its delay is in event time.
+        """
+        columns = {column.name: getattr(self, column.name) for column in fields(self)}
+        datable = (self.label_times == UNDATED) & known(self.labels) & (self.due_seqs < end)
+        columns["label_times"] = np.where(datable, self.due_times, self.label_times)
+        return Outcomes(**columns)
+
+
+def join(parts: list[Outcomes]) -> Outcomes:
+    """Concatenate outcome rows."""
+    if len(parts) == 1:
+        return parts[0]
+    return Outcomes(
+        *(
+            np.concatenate([getattr(part, column.name) for part in parts])
+            for column in fields(Outcomes)
+        )
+    )

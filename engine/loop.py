@@ -1,0 +1,267 @@
+"""The heart: records in, outcomes and events out, in virtual time.
+
+One `Loop` owns one stream: it predicts, waits for labels, feeds the detectors, asks the policy,
+and swaps models. It reads no clock and no file; training is asked of a `Trainer` and its answer
+is awaited at the virtual moment at which it is due, however long it takes to come.
+
+Order at one arrival k: (1) a swap that is due, (2) predict k, (3) the feature detectors see k,
+(4) labels due by k go to the error detectors, in order of becoming known, then of seq, (5) the
+policy is called.
+
+Records are handled in segments without a swap. Within one, predictions and detectors run over
+whole columns; the policy is called only at arrivals at which it could act (`Policy.wake`). When
+it asks for a model that is ready before the segment ends, the segment is cut there and the rest
+done anew; the detectors, which then are ahead, keep what they have already raised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from operator import attrgetter
+
+import numpy as np
+
+from engine.batch import Batch, Floats, Ints, Mark, Schema
+from engine.decisions import decide
+from engine.errors import EngineError
+from engine.events import Alarm
+from engine.history import History, Moment
+from engine.ledger import NEVER, NO_MODEL, UNDATED, Outcomes, join
+from engine.losses import prediction_errors
+from engine.policies import Wake, build, with_needed
+from engine.seeds import derive
+from engine.settings import Engine
+from engine.standing import Outlook
+from engine.state import INITIAL, Champion, Desk, Effects, Segment, State, first_arrival
+from engine.swaps import await_first, models_ready, swap
+from engine.training.jobs import Prediction, Predictor, Trainer
+from engine.watch import ErrorWatch, FeatureWatch, Reference
+
+
+class Loop:
+    """One stream on its way through the engine.
+
+    Parameters
+    ----------
+    engine
+        The settings.
+    stream
+        The stream's name.
+    schema
+        Its columns.
+    trainer
+        Who fits models.
+    seed
+        The stream's seed.
+    initial
+        A model in production to start from, instead of a first fit.
+    code_root
+        Where a user's model factory may be imported from.
+
+    Examples
+    --------
+    >>> from engine.batch import plain_batch
+    >>> from engine.settings import Never, Retraining
+    >>> from engine.training.pool import InlineTrainer
+    >>> engine = Engine(policy=Never(kind="never"), retraining=Retraining(first=2))
+    >>> batch = plain_batch({"x": [0.0, 1.0, 0.0]}, ["a", "a", "b"])
+    >>> loop = Loop(engine, "demo-0000", batch.table.schema, InlineTrainer(), seed=1)
+    >>> loop.feed(batch)
+    >>> [event.kind for event in loop.advance().events]
+    ['job_started', 'job_ready', 'anomaly', 'promoted']
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        stream: str,
+        schema: Schema,
+        trainer: Trainer,
+        seed: int,
+        initial: Predictor | None = None,
+        code_root: str = "",
+    ) -> None:
+        policy = build(engine.policy)
+        detectors = with_needed(engine.detectors, policy)
+        on_error = [detector for detector in detectors if detector.on == "error"]
+        on_features = [detector for detector in detectors if detector.on == "features"]
+        state = State(
+            History(engine.retraining.window),
+            ErrorWatch(on_error, seed),
+            FeatureWatch(on_features, schema, seed),
+            policy.initial(),
+            first_due=engine.retraining.first,
+        )
+        models = {} if initial is None else {INITIAL: initial}
+        if initial is not None:
+            state.champion = Champion(0, INITIAL, Moment(0, UNDATED), 0)
+            state.baseline, state.wake, state.jobs = INITIAL, Wake(seq=0), 1
+        self.engine, self.state = engine, state
+        model_seed = derive(seed, "model")
+        self.desk = Desk(engine, stream, policy, trainer, state, models, model_seed, code_root)
+
+    # --- what callers use ---------------------------------------------------------------
+
+    @property
+    def waiting(self) -> bool:
+        """Whether records lie here that must wait for a job to finish."""
+        return bool(self.state.inbox)
+
+    def feed(self, batch: Batch) -> None:
+        """Take the next records in; `advance` handles them."""
+        if not len(batch):
+            return
+        last = self.state.inbox[-1][1][-1] if self.state.inbox else self.state.now
+        now = np.maximum.accumulate(np.maximum(batch.times, last))
+        self.state.history.add(batch, now)
+        self.state.inbox.append((batch, now))
+
+    def advance(self) -> Effects:
+        """Handle what was fed, as far as the trainer allows, and return what came of it."""
+        state = self.state
+        while state.inbox:
+            batch, now = state.inbox[0]
+            skip = state.seq - batch.first
+            batch, now = batch[skip:], now[skip:]
+            if not models_ready(self.desk) or not swap(self.desk, batch, now):
+                break
+            end = len(batch)
+            if state.challenger is not None:
+                end = first_arrival(state.challenger.ready, batch.first, now) - batch.first
+            self._segment(batch[:end], now[:end])
+            if state.seq == state.inbox[0][0].end:
+                state.inbox.pop(0)
+        return self.desk.take_effects()
+
+    def abandon(self) -> Effects:
+        """Give up what was fed but not handled; return what came of the rest."""
+        self.state.inbox.clear()
+        return self.desk.take_effects()
+
+    def finish(self, failure: str = "") -> Effects:
+        """End the stream: outstanding labels are scored but trigger nothing.
+
+        Parameters
+        ----------
+        failure
+            Why the stream ended before its time, if it did.
+        """
+        state = self.state
+        assert not state.inbox, "finish comes after everything fed has been handled"
+        if state.ledger is not None and len(state.ledger):
+            self.desk.effects.outcomes.append(state.ledger.closed(state.seq))
+            state.ledger = None
+        last, now = max(0, state.seq - 1), max(0, state.now)
+        if state.champion is None:
+            what = (
+                f"no model was trained: {state.labels} labels came, first needs {state.first_due}"
+            )
+            self.desk.emit("anomaly", last, now, {"what": what})
+        if failure:
+            self.desk.emit("stream_failed", last, now, {"reason": failure})
+        return self.desk.take_effects()
+
+    # --- a segment ----------------------------------------------------------------------
+
+    def _segment(self, batch: Batch, now: Ints) -> None:
+        """Handle arrivals up to the segment's end, or to the first swap decided within it."""
+        state = self.state
+        if state.champion is not None and state.champion.since.now == UNDATED:
+            state.champion = replace(state.champion, since=Moment(0, int(now[0])))
+        try:
+            answers = self._answer(batch, now)
+        except EngineError:  # find the very record, so that no outcome depends on the batch
+            if len(batch) == 1:
+                raise
+            return self._segment(batch[: len(batch) // 2], now[: len(batch) // 2])
+        rows = join([state.ledger, answers]) if state.ledger is not None else answers
+        arrivals = rows.arrivals(batch.first, now)
+        order = np.lexsort((rows.seqs, arrivals))
+        order = order[arrivals[order] < NEVER]
+        missing = self.engine.retraining.first - state.labels
+        refers = state.champion is not None and not state.referred and missing <= len(order)
+        if refers and (size := int(arrivals[order[missing - 1]]) + 1 - batch.first) < len(batch):
+            return self._segment(batch[:size], now[:size])
+        if state.champion is not None:
+            mine = rows.models[order] == state.champion.number
+            own = order[mine & ~np.isnan(rows.errors[order])]
+        else:
+            own = order[:0]
+        outlook = Outlook(state.standing, arrivals[own], rows.errors[own], self.engine.block)
+        alarms = self._alarms(batch, arrivals[own], rows.seqs[own], rows.errors[own])
+        news: list[Mark | Alarm] = sorted([*batch.marks, *alarms], key=attrgetter("seq"))
+        segment = Segment(batch, now, arrivals[order], outlook, news)
+        stop = (
+            await_first(self.desk, segment)
+            if state.champion is None
+            else decide(self.desk, segment)
+        )
+        state.ahead = [alarm for alarm in alarms if alarm.seq >= stop]
+        self._commit(segment, rows, arrivals, stop)
+        if refers and state.labels >= self.engine.retraining.first:
+            self._refer()
+        return None
+
+    def _commit(self, segment: Segment, rows: Outcomes, arrivals: Ints, stop: int) -> None:
+        """Make everything before arrival `stop` the past."""
+        state, first = self.state, segment.batch.first
+        rows = rows.dated(arrivals, first, segment.now, stop)[rows.seqs < stop]
+        ready = rows.finished()
+        if ready:
+            self.desk.effects.outcomes.append(rows[:ready])
+        state.ledger = rows[ready:]
+        state.standing = segment.outlook.at(stop - 1)
+        state.labels += segment.labels(stop - 1)
+        state.seq, state.now = stop, segment.moment(stop - 1).now
+        floor = state.challenger.first_seq if state.challenger is not None else None
+        state.history.trim(Moment(state.seq - 1, state.now), floor)
+
+    def _answer(self, batch: Batch, now: Ints) -> Outcomes:
+        """Predict the records of a segment by the champion, and by model 0 for comparison."""
+        state, rows = self.state, len(batch)
+        seqs = np.arange(batch.first, batch.end, dtype=np.int64)
+        number = NO_MODEL
+        errors = baseline_errors = np.full(rows, np.nan)
+        if state.champion is None:
+            regression = batch.table.schema.task == "regression"
+            nothing = np.full(rows, np.nan) if regression else np.full(rows, None, dtype=object)
+            answers = Prediction(nothing, np.full(rows, np.nan))
+        else:
+            number, scale = state.champion.number, self.engine.labels.scale
+            answers = self.desk.models[state.champion.job_id].predict(batch.table)
+            errors = baseline_errors = prediction_errors(answers.values, batch.labels, scale)
+            if number != 0 and state.baseline is not None:
+                first = self.desk.models[state.baseline].predict(batch.table)
+                baseline_errors = prediction_errors(first.values, batch.labels, scale)
+        return Outcomes(
+            seqs,
+            batch.times,
+            answers.values,
+            answers.scores,
+            batch.labels,
+            errors,
+            np.full(rows, number, dtype=np.int64),
+            baseline_errors,
+            seqs + batch.late_records,
+            now + batch.late_micros,
+            np.full(rows, UNDATED, dtype=np.int64),
+        )
+
+    def _refer(self) -> None:
+        """Give the feature detectors of a brought-along model their reference window."""
+        state, window = self.state, self.engine.retraining.window
+        rows = state.history.window(Moment(state.seq - 1, state.now), window)
+        state.feature_watch.refer(Reference.of(rows.table))
+        state.referred = True
+
+    def _alarms(self, batch: Batch, arrivals: Ints, seqs: Ints, errors: Floats) -> list[Alarm]:
+        """Feed the detectors with what they have not seen, and return all alarms in order."""
+        state = self.state
+        if state.champion is None:
+            return []
+        start = max(batch.first, state.watched)
+        fresh = arrivals >= start
+        alarms = state.feature_watch.update(start, batch.table[start - batch.first :])
+        alarms += state.error_watch.update(arrivals[fresh], seqs[fresh], errors[fresh])
+        state.watched = max(batch.end, state.watched)
+        return state.ahead + sorted(alarms, key=lambda alarm: alarm.seq)

@@ -1,0 +1,175 @@
+"""A run in the terminal: the verdict table, and what to do next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+STREAMS_SHOWN = 20
+"""So many streams get a line of their own; the others only count in the total."""
+DASH = "–"
+
+
+def verdict(about: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """Return what the policy was worth, in one sentence.
+
+    Examples
+    --------
+    >>> about = {"policy": "adwin", "prices": {"error": 1.0}}
+    >>> total = {
+    ...     "errors": 10.0,
+    ...     "baseline_errors": 40.0,
+    ...     "retrains": {"started": 2},
+    ...     "cost": {"retrains": 10.0, "tuning": 0.0, "reuse": 0.0},
+    ... }
+    >>> verdict(about, {"total": total})
+    'adwin: 2 retrains for 10 saved 30 errors worth 30: 20 better than never retraining.'
+    """
+    total, price = summary["total"], about["prices"]["error"]
+    saved = total["baseline_errors"] - total["errors"]
+    cost = total["cost"]["retrains"] + total["cost"]["tuning"] + total["cost"]["reuse"]
+    started = total["retrains"]["started"]
+    policy = about["policy"]
+    if not started:
+        return f"{policy}: no retrain was started; errors are those of never retraining."
+    net = saved * price - cost
+    kind = "saved" if saved >= 0 else "cost another"
+    effect = f"{kind} {number(abs(saved))} errors worth {number(abs(saved) * price)}"
+    judged = "better" if net >= 0 else "worse"
+    retrains = "1 retrain" if started == 1 else f"{started} retrains"
+    return (
+        f"{policy}: {retrains} for {number(cost)} {effect}: "
+        f"{number(abs(net))} {judged} than never retraining."
+    )
+
+
+def number(value: float | None) -> str:
+    """Return a figure as people read it.
+
+    Examples
+    --------
+    >>> number(1234.0), number(0.5), number(None)
+    ('1,234', '0.5', '–')
+    """
+    if value is None:
+        return DASH
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+
+
+def rate(errors: float, scored: int, task: str) -> str:
+    """Return a share of errors in percent, or a mean error."""
+    if not scored:
+        return DASH
+    return f"{errors / scored:.2%}" if task == "classification" else f"{errors / scored:.4g}"
+
+
+def verdict_table(about: Mapping[str, Any], summary: Mapping[str, Any]) -> Table:
+    """Return the table of a run: a line per stream, and the total."""
+    table = Table(title=None, header_style="bold", pad_edge=False)
+    table.add_column("stream")
+    for heading in (
+        "records",
+        f"error with {about['policy']}",
+        "error with never",
+        "drifts found",
+        "missed",
+        "delay",
+        "false alarms",
+        "retrains",
+        "their cost",
+        "total cost",
+    ):
+        table.add_column(heading, justify="right")
+    streams = summary["streams"]
+    for name in list(streams)[:STREAMS_SHOWN]:
+        table.add_row(name, *_cells(streams[name], about["task"]))
+    if len(streams) > STREAMS_SHOWN:
+        table.add_row(f"… {len(streams) - STREAMS_SHOWN} more", *[""] * 10)
+    if len(streams) > 1:
+        table.add_section()
+        table.add_row("total", *_cells(summary["total"], about["task"]), style="bold")
+    return table
+
+
+def _cells(entry: Mapping[str, Any], task: str) -> list[str]:
+    """Return a line of the verdict table."""
+    retrains, cost = entry["retrains"], entry["cost"]
+    odd = [f"{retrains[key]} {key}" for key in ("rejected", "failed", "dropped") if retrains[key]]
+    drifts = entry["drifts"]
+    return [
+        number(entry["records"]),
+        rate(entry["errors"], entry["scored"], task),
+        rate(entry["baseline_errors"], entry["scored"], task),
+        f"{drifts['found']} of {drifts['true']}" if drifts["true"] is not None else DASH,
+        number(drifts["missed"]),
+        number(drifts["delay_mean"]),
+        number(entry["alarms"]["false"]),
+        f"{retrains['started']}" + (f" ({', '.join(odd)})" if odd else ""),
+        number(cost["retrains"] + cost["tuning"] + cost["reuse"]),
+        number(cost["total"]),
+    ]
+
+
+def print_run(about: Mapping[str, Any], summary: Mapping[str, Any], console: Console) -> None:
+    """Print the verdict table and sentence of a run."""
+    facts = {
+        "policy": _policy_name(about["scenario"]["policy"]),
+        "prices": about["scenario"]["prices"],
+        "task": about["scenario"]["labels"]["task"],
+    }
+    console.print(verdict_table(facts, summary))
+    console.print(verdict(facts, summary), highlight=False)
+    if summary["total"]["drifts"]["true"] is None:
+        note = f"{DASH} in the drift columns: nobody scripted the drifts of this stream."
+        console.print(note, style="dim", highlight=False)
+
+
+def _policy_name(policy: Mapping[str, Any]) -> str:
+    """Return a policy as a heading: its kind, and those that it joins."""
+    if "of" in policy:
+        return f"{policy['kind']}({', '.join(_policy_name(inner) for inner in policy['of'])})"
+    return str(policy["kind"])
+
+
+EVENTS_SHOWN = 40
+"""So many events are listed; the others are only counted."""
+LISTED = ("drift", "fault", "promoted", "rejected", "job_failed", "anomaly", "stream_failed")
+
+
+def print_happenings(events: Iterable[Mapping[str, Any]], console: Console) -> None:
+    """Print what happened: the telling events in order, the others by their number."""
+    counts: Counter[str] = Counter()
+    table = Table(header_style="bold", pad_edge=False)
+    for heading in ("event time", "stream", "record", "event", ""):
+        table.add_column(heading, overflow="fold")
+    for event in events:
+        counts[event["kind"]] += 1
+        if event["kind"] in LISTED and table.row_count < EVENTS_SHOWN:
+            moment = event["event_time"][:19].replace("T", " ")
+            table.add_row(
+                moment, event["stream"], number(event["seq"]), event["kind"], _gist(event)
+            )
+    console.print()
+    console.print(table)
+    listed = sum(counts[kind] for kind in LISTED)
+    if listed > table.row_count:
+        console.print(f"… and {listed - table.row_count} more of these", highlight=False)
+    told = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+    console.print(f"events: {told or 'none'}", highlight=False)
+
+
+def _gist(event: Mapping[str, Any]) -> str:
+    """Return what an event is about, in a few words."""
+    if event["kind"] == "drift":
+        return f"{event['shape']} {event['drift']} drift, {event['phase']}"
+    if event["kind"] == "fault":
+        return f"{event['fault']}, {event['phase']}"
+    if event["kind"] in ("promoted", "rejected"):
+        scores = (event.get("champion_error"), event.get("challenger_error"))
+        judged = f" ({scores[0]:.3g} against {scores[1]:.3g})" if None not in scores else ""
+        return f"model {event['model']}{judged}"
+    return str(event.get("what") or event.get("reason") or "")

@@ -1,0 +1,336 @@
+"""The run directory: written while a run grows, finished into its lasting form, read again.
+
+While it grows, outcomes are an Arrow stream and events JSON lines, in at most `SHARDS` parts
+under `.state/`, each holding the streams whose index falls on it. Finished, there is one Parquet
+file per stream and one `events.jsonl`; `summary.json` is written last and says that it is whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from engine.batch import Ints, Task
+from engine.errors import EngineError, InputError
+from engine.events import Event
+from engine.ledger import NO_MODEL, UNDATED, Outcomes
+from engine.scoring import Happenings, Tally, summarise, total
+from engine.settings import Prices
+
+SHARDS = 32
+"""At most so many parts while a run grows."""
+ROW_GROUP = 65_536
+"""Rows to a row group of a finished outcome file."""
+MOMENT = pa.timestamp("us", tz="UTC")
+
+
+def outcome_schema(task: Task) -> pa.Schema:
+    """Return the columns of outcomes: texts for classes, numbers for regression."""
+    value = pa.string() if task == "classification" else pa.float64()
+    return pa.schema(
+        [
+            ("stream", pa.string()),
+            ("seq", pa.int64()),
+            ("event_time", MOMENT),
+            ("label_time", MOMENT),
+            ("prediction", value),
+            ("score", pa.float64()),
+            ("label", value),
+            ("error", pa.float64()),
+            ("model", pa.int64()),
+            ("baseline_error", pa.float64()),
+        ]
+    )
+
+
+def to_arrow(stream: str, rows: Outcomes, schema: pa.Schema) -> pa.RecordBatch:
+    """Return outcome rows as an Arrow batch, with nulls for what is undefined."""
+    value = schema.field("label").type
+
+    def moments(micros: Ints) -> pa.Array:
+        return pa.array(micros, pa.int64(), mask=micros == UNDATED).cast(MOMENT)
+
+    columns = [
+        pa.repeat(pa.scalar(stream), len(rows)),
+        pa.array(rows.seqs),
+        moments(rows.times),
+        moments(rows.label_times),
+        pa.array(rows.predictions, value, from_pandas=True),
+        pa.array(rows.scores, from_pandas=True),
+        pa.array(rows.labels, value, from_pandas=True),
+        pa.array(rows.errors, from_pandas=True),
+        pa.array(rows.models, mask=rows.models == NO_MODEL),
+        pa.array(rows.baseline_errors, from_pandas=True),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+class PartWriter:
+    """Appends outcomes and events of the streams of one shard.
+
+    Parameters
+    ----------
+    folder
+        The run's folder of parts.
+    shard
+        Number of the shard.
+    schema
+        Columns of the outcomes.
+    """
+
+    def __init__(self, folder: Path, shard: int, schema: pa.Schema) -> None:
+        self.schema = schema
+        self._events: IO[str] = (folder / f"events-{shard:02d}.jsonl").open("w", encoding="utf-8")
+        self._rows = pa.OSFile(str(folder / f"outcomes-{shard:02d}.arrows"), "wb")
+        self._outcomes = pa.ipc.new_stream(self._rows, schema)
+
+    def write(self, stream: str, outcomes: Sequence[Outcomes], events: Sequence[Event]) -> None:
+        """Append what came of a call to the stream's loop."""
+        for rows in outcomes:
+            self._outcomes.write_batch(to_arrow(stream, rows, self.schema))
+        self._events.writelines(event.line() + "\n" for event in events)
+
+    def flush(self) -> None:
+        """Hand what was written to the operating system."""
+        self._events.flush()
+        self._rows.flush()
+
+    def close(self) -> None:
+        """Flush and close."""
+        self._outcomes.close()
+        self._rows.close()
+        self._events.close()
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON for people and programs, whole or not at all."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+class RunDirectory:
+    """A run directory in the hands of the run that writes it.
+
+    Parameters
+    ----------
+    path
+        The directory.
+    task
+        What the labels are.
+
+    Raises
+    ------
+    EngineError
+        If another process is writing to it.
+    """
+
+    def __init__(self, path: Path, task: Task) -> None:
+        self.path, self.schema = path, outcome_schema(task)
+        self.state = path / ".state"
+        self.parts = self.state / "parts"
+        self.state.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.state / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise EngineError(f"{path}: another run is writing to this directory") from None
+        shutil.rmtree(self.parts, ignore_errors=True)
+        self.parts.mkdir()
+
+    def writer(self, shard: int) -> PartWriter:
+        """Return a writer for a shard's part."""
+        return PartWriter(self.parts, shard, self.schema)
+
+    def finish(
+        self, streams: Sequence[str], truth_known: Sequence[bool], prices: Prices, window: int
+    ) -> dict[str, Any]:
+        """Bring the run into its lasting form and return its summary.
+
+        Parameters
+        ----------
+        streams
+            Names of all streams, in order.
+        truth_known
+            For each, whether its drifts are scripted.
+        prices
+            What an error and a retrain cost.
+        window
+            How late an alarm may come and still have found a drift, in records.
+        """
+        tallies = self._compact(streams)
+        happenings = self._merge(streams)
+        entries = {
+            name: summarise(
+                tallies[name], happenings[name], prices, window=window, truth_known=known
+            )
+            for name, known in zip(streams, truth_known, strict=True)
+        }
+        summary = {"streams": entries, "total": total(entries.values())}
+        write_json(self.path / "summary.json", summary)
+        self._lock.close()
+        shutil.rmtree(self.state)
+        return summary
+
+    def _compact(self, streams: Sequence[str]) -> dict[str, Tally]:
+        """Turn the outcome parts into one Parquet file per stream."""
+        folder = self.path / "outcomes"
+        folder.mkdir(exist_ok=True)
+        writers = {name: OutcomeFile(folder / f"{name}.parquet", self.schema) for name in streams}
+        for part in sorted(self.parts.glob("outcomes-*.arrows")):
+            for batch in read_part(part):
+                for name, rows in by_stream(batch):
+                    writers[name].write(rows)
+            for name in streams:
+                writers[name].flush()
+        for writer in writers.values():
+            writer.close()
+        return {name: writer.tally for name, writer in writers.items()}
+
+    def _merge(self, streams: Sequence[str]) -> dict[str, Happenings]:
+        """Merge the event parts, ordered by (event_time, stream, seq, n)."""
+        lines = []
+        happenings = {name: Happenings() for name in streams}
+        for part in sorted(self.parts.glob("events-*.jsonl")):
+            with part.open(encoding="utf-8") as file:
+                for line in file:
+                    event = json.loads(line)
+                    happenings[event["stream"]].add(event)
+                    key = (event["event_time"], event["stream"], event["seq"], event["n"])
+                    lines.append((key, line))
+        lines.sort()
+        partial = self.path / ".events.jsonl.partial"
+        with partial.open("w", encoding="utf-8") as file:
+            file.writelines(line for _, line in lines)
+        partial.replace(self.path / "events.jsonl")
+        return happenings
+
+
+class OutcomeFile:
+    """One stream's Parquet file in the making: row groups of a fixed size, and its sums."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path, self.tally, self.schema = path, Tally(), schema
+        self._partial = path.with_name(f".{path.name}.partial")
+        self._writer: pq.ParquetWriter | None = None
+        self._waiting: list[pa.RecordBatch] = []
+        self._rows = 0
+
+    def write(self, rows: pa.RecordBatch) -> None:
+        """Append rows."""
+        self._waiting.append(rows)
+        self._rows += len(rows)
+        if self._rows >= ROW_GROUP:
+            self._write_groups(whole_only=True)
+
+    def flush(self) -> None:
+        """Write everything out if anything came: the stream's part has been read to its end."""
+        if self._rows:
+            self._write_groups(whole_only=False)
+            self._close_writer()
+
+    def close(self) -> None:
+        """Finish the file, empty if no row came."""
+        if not self.path.exists():
+            self._write_groups(whole_only=False)
+            self._close_writer()
+
+    def _close_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+            self._partial.replace(self.path)
+
+    def _write_groups(self, *, whole_only: bool) -> None:
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._partial, self.schema, compression="zstd")
+        table = pa.Table.from_batches(self._waiting, self.schema)
+        end = len(table) - len(table) % ROW_GROUP if whole_only else len(table)
+        for start in range(0, end, ROW_GROUP):
+            group = table.slice(start, min(ROW_GROUP, end - start)).combine_chunks()
+            self._writer.write_table(group, row_group_size=ROW_GROUP)
+            self._count(group)
+        rest = table.slice(end)
+        self._waiting, self._rows = rest.to_batches(), len(rest)
+
+    def _count(self, group: pa.Table) -> None:
+        """Add a row group to the sums; group by group, so that the order of addition is fixed."""
+        scored = pc.is_valid(group["error"])
+        tally = self.tally
+        tally.records += len(group)
+        tally.predicted += len(group) - group["prediction"].null_count
+        tally.scored += len(group) - group["error"].null_count
+        tally.errors += _sum(group["error"])
+        tally.baseline_errors += _sum(group["baseline_error"].filter(scored))
+
+
+def _sum(column: pa.ChunkedArray) -> float:
+    """Return the sum of a column without its nulls."""
+    return float(np.sum(column.drop_null().to_numpy()))
+
+
+def read_part(part: Path) -> Iterator[pa.RecordBatch]:
+    """Yield the whole batches of an outcome part, also of one that is still growing or torn."""
+    if part.stat().st_size == 0:
+        return
+    with pa.OSFile(str(part), "rb") as file:
+        try:
+            reader = pa.ipc.open_stream(file)
+            while True:
+                yield reader.read_next_batch()
+        except (StopIteration, pa.ArrowInvalid, OSError):
+            return
+
+
+def by_stream(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """Split an outcome batch by stream (a batch is written for one stream, so it is one)."""
+    if len(batch):
+        yield batch.column("stream")[0].as_py(), batch
+
+
+class Run:
+    """A finished run, to be read.
+
+    Parameters
+    ----------
+    path
+        The run directory.
+
+    Raises
+    ------
+    InputError
+        If it is none, or not finished.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not (path / "run.json").is_file():
+            raise InputError("this is no run directory: it has no run.json", str(path))
+        if not (path / "summary.json").is_file():
+            raise InputError("this run is not finished; finish it with --resume", str(path))
+        self.path = path
+        self.about: dict[str, Any] = json.loads((path / "run.json").read_text("utf-8"))
+        self.summary: dict[str, Any] = json.loads((path / "summary.json").read_text("utf-8"))
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Yield the events in order."""
+        with (self.path / "events.jsonl").open(encoding="utf-8") as file:
+            for line in file:
+                yield json.loads(line)
+
+    def outcomes(self, stream: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return a stream's outcome rows."""
+        return pq.read_table(self.path / "outcomes" / f"{stream}.parquet", columns=columns)

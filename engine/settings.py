@@ -1,0 +1,362 @@
+"""What a user may set about the engine: frozen, complete, with unknown keys refused.
+
+The settings are plain data. What they mean is in the module that each class names; a test holds
+the `kind`s here against the registries there.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from engine.batch import Task
+from engine.quantities import HINT, duration_micros
+
+RECENT_MAX = 2000
+"""How many of the newest errors a policy can look back on."""
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, strict about types, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def check_span(span: int | str) -> int | str:
+    """Return `span` if it is a number of records or a duration; else raise ValueError."""
+    if isinstance(span, str):
+        duration_micros(span)
+    elif span < 0:
+        raise ValueError(f"must not be negative: {HINT}")
+    return span
+
+
+Span = Annotated[int | str, AfterValidator(check_span)]
+"""A number of records, or a duration of event time such as ``24h``."""
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Price = Annotated[float, Field(ge=0)]
+
+
+def spell_out(short: Any) -> Any:
+    """Let a bare name stand for the variant with all defaults: ``adwin`` is ``{kind: adwin}``."""
+    return {"kind": short} if isinstance(short, str) else short
+
+
+class Labels(Settings):
+    """When labels become known, and what they are."""
+
+    delay: Span = 0
+    task: Task = "classification"
+    scale: Annotated[float, Field(gt=0)] = 1.0
+
+
+# --- models (engine.training) ---------------------------------------------------------------
+
+
+class CatBoostModel(Settings):
+    """Gradient boosting by CatBoost; `params` go to CatBoost as they are."""
+
+    kind: Literal["catboost"] = "catboost"
+    iterations: Count = 100
+    depth: Annotated[int, Field(ge=1, le=16)] = 6
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    early_stopping: Count | None = None
+    params: dict[str, bool | int | float | str] = {}
+    initial: str | None = None
+
+
+class PythonModel(Settings):
+    """The user's own model: ``package:function`` returns an object with `fit` and `predict`.
+
+    Rows are predicted one at a time unless `vectorised` vouches that the answer for a row does
+    not depend, to the last bit, on the rows beside it.
+    """
+
+    kind: Literal["python"]
+    factory: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    params: dict[str, bool | int | float | str | None] = {}
+    vectorised: bool = False
+    initial: str | None = None
+
+
+Model = Annotated[CatBoostModel | PythonModel, Field(discriminator="kind")]
+
+
+# --- detectors (engine.detectors) -----------------------------------------------------------
+
+Direction = Literal["up", "down", "both"]
+
+
+class Detector(Settings):
+    """What all detectors share.
+
+    `direction` says which change counts: on the error only a rise does unless told otherwise.
+    """
+
+    name: str | None = None
+    on: Literal["error", "features"] = "error"
+    columns: tuple[str, ...] | None = None
+    direction: Direction = Field(
+        default_factory=lambda data: "up" if data.get("on", "error") == "error" else "both"
+    )
+
+
+class ErrorDetector(Settings):
+    """What the detectors of a rising rate of 0/1 errors share."""
+
+    name: str | None = None
+    on: Literal["error"] = "error"
+
+
+class Adwin(Detector):
+    """Adaptive windowing (Bifet and Gavaldà, 2007)."""
+
+    kind: Literal["adwin"]
+    delta: Annotated[float, Field(gt=0, lt=1)] = 0.002
+    clock: Count = 32
+    max_buckets: Count = 5
+    min_window_length: Count = 5
+    grace_period: Annotated[int, Field(ge=0)] = 10
+
+
+class PageHinkley(Detector):
+    """Page-Hinkley test (Page, 1954); features arrive standardised, hence their larger delta."""
+
+    kind: Literal["page_hinkley"]
+    min_instances: Count = 30
+    delta: Annotated[float, Field(ge=0)] = Field(
+        default_factory=lambda data: 0.005 if data.get("on", "error") == "error" else 0.25
+    )
+    threshold: Annotated[float, Field(gt=0)] = 50.0
+    alpha: Annotated[float, Field(gt=0, le=1)] = 0.9999
+
+
+class Kswin(Detector):
+    """Kolmogorov-Smirnov windowing (Raab et al., 2020)."""
+
+    kind: Literal["kswin"]
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.005
+    window_size: Annotated[int, Field(ge=2)] = 100
+    stat_size: Count = 30
+
+    @model_validator(mode="after")
+    def _windows(self) -> Kswin:
+        if 2 * self.stat_size >= self.window_size:
+            raise ValueError("stat_size must be less than half of window_size")
+        return self
+
+
+class Ddm(ErrorDetector):
+    """Drift detection method (Gama et al., 2004)."""
+
+    kind: Literal["ddm"]
+    warm_start: Count = 30
+    warning_threshold: Annotated[float, Field(gt=0)] = 2.0
+    drift_threshold: Annotated[float, Field(gt=0)] = 3.0
+
+
+class Eddm(ErrorDetector):
+    """Early drift detection method (Baena-García et al., 2006)."""
+
+    kind: Literal["eddm"]
+    warm_start: Count = 30
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    beta: Annotated[float, Field(gt=0, lt=1)] = 0.9
+
+
+class HddmA(ErrorDetector):
+    """Hoeffding's bound on moving averages (Frías-Blanco et al., 2015)."""
+
+    kind: Literal["hddm_a"]
+    drift_confidence: Annotated[float, Field(gt=0, lt=1)] = 0.001
+    warning_confidence: Annotated[float, Field(gt=0, lt=1)] = 0.005
+
+
+class HddmW(HddmA):
+    """Hoeffding's bound on exponentially weighted averages (Frías-Blanco et al., 2015)."""
+
+    kind: Literal["hddm_w"]  # type: ignore[assignment]
+    lambda_val: Annotated[float, Field(gt=0, lt=1)] = 0.05
+
+
+AnyDetector = Adwin | PageHinkley | Kswin | Ddm | Eddm | HddmA | HddmW
+DetectorKind = Literal["adwin", "page_hinkley", "kswin", "ddm", "eddm", "hddm_a", "hddm_w"]
+DetectorSetting = Annotated[
+    Annotated[AnyDetector, Field(discriminator="kind")],
+    BeforeValidator(spell_out, json_schema_input_type=AnyDetector | DetectorKind),
+]
+
+
+# --- policies (engine.policies) -------------------------------------------------------------
+
+
+class Policy(Settings):
+    """What every policy can be held back by.
+
+    `cooldown` keeps quiet for that long after a request, `budget` allows so many retrains,
+    `warmup` waits for that many records of service; `queue` keeps a request that comes while a
+    job is pending, instead of dropping it.
+    """
+
+    cooldown: Span | None = None
+    budget: Annotated[int, Field(ge=0)] | None = None
+    warmup: Annotated[int, Field(ge=0)] | None = None
+    queue: bool = False
+
+
+class Never(Policy):
+    """Keep the first model for ever."""
+
+    kind: Literal["never"]
+
+
+class Every(Policy):
+    """Retrain on a schedule; without one, each training window's worth of records."""
+
+    kind: Literal["every"]
+    records: Count | None = None
+    blocks: Count | None = None
+    time: Annotated[str, AfterValidator(check_span)] | None = None
+
+    @model_validator(mode="after")
+    def _one_period(self) -> Every:
+        given = [name for name in ("records", "blocks", "time") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of records, blocks and time, not {' and '.join(given)}")
+        if self.time is not None and duration_micros(self.time) == 0:
+            raise ValueError("time must be longer than nothing")
+        return self
+
+
+class ErrorThreshold(Policy):
+    """Retrain when the error over the newest `window` labels is `rise` above its reference.
+
+    The reference is the error over the champion's first `window` labels; with `above` given the
+    error is held against that fixed value instead.
+    """
+
+    kind: Literal["error_threshold"]
+    rise: Annotated[float, Field(gt=0)] = 0.07
+    above: Annotated[float, Field(ge=0)] | None = None
+    window: Annotated[int, Field(ge=1, le=RECENT_MAX)] = 500
+
+
+class OnAlarm(Policy):
+    """Retrain when the detector named `detector` raises an alarm."""
+
+    kind: Literal["alarm"]
+    detector: str
+    on: Literal["error", "features"] = "error"
+
+
+class OnAdwin(Policy):
+    """Retrain on an ADWIN alarm on the error."""
+
+    kind: Literal["adwin"]
+
+
+class OnPageHinkley(Policy):
+    """Retrain on a Page-Hinkley alarm on the error."""
+
+    kind: Literal["page_hinkley"]
+
+
+class DataDrift(Policy):
+    """Retrain when at least `share` of the features alarmed within the last `within` records."""
+
+    kind: Literal["data_drift"]
+    share: Annotated[float, Field(gt=0, le=1)] = 0.3
+    within: Count = 1000
+
+
+class AnyOf(Policy):
+    """Retrain when one of the policies wants to."""
+
+    kind: Literal["any_of"]
+    of: Annotated[tuple[PolicySetting, ...], Field(min_length=1)]
+
+
+class AllOf(Policy):
+    """Retrain when all of the policies wanted to within the last `within` records."""
+
+    kind: Literal["all_of"]
+    of: Annotated[tuple[PolicySetting, ...], Field(min_length=1)]
+    within: Count = 500
+
+
+AnyPolicy = (
+    Never | Every | ErrorThreshold | OnAlarm | OnAdwin | OnPageHinkley | DataDrift | AnyOf | AllOf
+)
+PolicyName = Literal["never", "every", "error_threshold", "adwin", "page_hinkley", "data_drift"]
+PolicySetting = Annotated[
+    Annotated[AnyPolicy, Field(discriminator="kind")],
+    BeforeValidator(spell_out, json_schema_input_type=AnyPolicy | PolicyName),
+]
+
+
+# --- retraining, prices, scoring ------------------------------------------------------------
+
+
+class Latency(Settings):
+    """Virtual training time that grows with the job: `fixed` + `per_1000_rows` × rows ÷ 1000."""
+
+    fixed: Span = 0
+    per_1000_rows: Span = 0
+
+
+class Holdout(Settings):
+    """Judge a challenger on the window's newest `holdout` labels, withheld from its training.
+
+    It is promoted if its error is at most the champion's less `margin`.
+    """
+
+    holdout: Count
+    margin: float = 0.0
+
+
+class Retraining(Settings):
+    """What a training job is made of, how long it takes and who judges it."""
+
+    first: Count = 1000
+    window: Count = 3000
+    latency: Span | Latency = 0
+    judge: Literal["always_promote"] | Holdout = "always_promote"
+
+    @model_validator(mode="after")
+    def _holdout_fits(self) -> Retraining:
+        if isinstance(self.judge, Holdout) and self.judge.holdout >= self.window:
+            raise ValueError(
+                f"judge.holdout ({self.judge.holdout}) must be smaller than window ({self.window})"
+            )
+        return self
+
+
+class Prices(Settings):
+    """What things cost, in one currency of the user's choice."""
+
+    error: Price = 1.0
+    retrain: Price = 50.0
+    trial: Price = Field(default_factory=lambda data: data.get("retrain", 0.0))
+    reuse: Price = Field(default_factory=lambda data: data.get("retrain", 0.0) / 10)
+
+
+class Scoring(Settings):
+    """How late an alarm may come, in records, and still have found a drift."""
+
+    window: Count = 1000
+
+
+class Engine(Settings):
+    """All that the heart needs to know about a run."""
+
+    labels: Labels = Labels()
+    model: Annotated[Model, BeforeValidator(spell_out)] = CatBoostModel()
+    detectors: tuple[DetectorSetting, ...] = (Adwin(kind="adwin"),)
+    policy: PolicySetting = OnAdwin(kind="adwin")
+    decide_every: Count = 1
+    block: Count = 100
+    retraining: Retraining = Retraining()
+    prices: Prices = Prices()
+    scoring: Scoring = Scoring()

@@ -1,0 +1,1 @@
+"""Where records come from: files, generators, synthesizers; one protocol for all."""

@@ -1,0 +1,157 @@
+"""What a stream remembers, what a call leads to, and the stretch of arrivals being handled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from engine.batch import Batch, Ints, Mark
+from engine.challengers import Challenger
+from engine.events import Alarm, Event, Kind
+from engine.history import History, Moment
+from engine.ledger import UNDATED, Outcomes
+from engine.policies import Decision, Policy, Wake
+from engine.settings import Engine
+from engine.standing import Outlook, Standing
+from engine.training.jobs import Predictor, Trainer
+from engine.watch import ErrorWatch, FeatureWatch
+
+INITIAL = "initial"
+"""The job id of a first model that the user brought along."""
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """The model that answers now: its number and job, since when, and labels known at its birth."""
+
+    number: int
+    job_id: str
+    since: Moment
+    labels: int
+
+
+@dataclass(slots=True)
+class State:
+    """All that a stream remembers; picklable between any two calls."""
+
+    history: History
+    error_watch: ErrorWatch
+    feature_watch: FeatureWatch
+    memory: Any
+    seq: int = 0
+    now: int = UNDATED
+    events: int = 0
+    inbox: list[tuple[Batch, Ints]] = field(default_factory=list)
+    ledger: Outcomes | None = None
+    labels: int = 0
+    first_due: int = 0
+    referred: bool = False
+    baseline: str | None = None
+    champion: Champion | None = None
+    standing: Standing = field(default_factory=Standing)
+    watched: int = 0
+    ahead: list[Alarm] = field(default_factory=list)
+    heard: tuple[Alarm, ...] = ()
+    wake: Wake = field(default_factory=Wake)
+    challenger: Challenger | None = None
+    queued: Decision | None = None
+    jobs: int = 0
+    started: int = 0
+
+
+@dataclass(slots=True)
+class Effects:
+    """What came of a call: finished outcome rows and events, in order."""
+
+    outcomes: list[Outcomes] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Segment:
+    """A stretch of arrivals without a swap, and what becomes known within it."""
+
+    batch: Batch
+    now: Ints
+    label_arrivals: Ints
+    outlook: Outlook
+    news: list[Mark | Alarm]
+    told: int = 0
+
+    def moment(self, arrival: int) -> Moment:
+        """Return the moment of `arrival`."""
+        return Moment(arrival, int(self.now[arrival - self.batch.first]))
+
+    def arrival(self, moment: Moment) -> int:
+        """Return the first arrival that has reached `moment`; the segment's end if none has."""
+        return first_arrival(moment, self.batch.first, self.now)
+
+    def labels(self, arrival: int) -> int:
+        """Return how many labels become known within the segment by `arrival`."""
+        return int(np.searchsorted(self.label_arrivals, arrival, side="right"))
+
+
+def first_arrival(moment: Moment, first: int, now: Ints) -> int:
+    """Return the first arrival from `first` on that has reached `moment`.
+
+    That is `first + len(now)` if none has.
+    """
+    by_time = first + int(np.searchsorted(now, moment.now, side="left"))
+    return min(max(moment.seq, by_time, first), first + len(now))
+
+
+class Desk:
+    """Where a stream is worked on: its state, and the tools that are not part of it.
+
+    Parameters
+    ----------
+    engine
+        The settings.
+    stream
+        The stream's name.
+    policy
+        Who decides.
+    trainer
+        Who fits models.
+    state
+        What the stream remembers.
+    models
+        The models that answer, by job id.
+    model_seed, code_root
+        What every job of the stream is given.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        stream: str,
+        policy: Policy,
+        trainer: Trainer,
+        state: State,
+        models: dict[str, Predictor],
+        model_seed: int,
+        code_root: str,
+    ) -> None:
+        self.engine, self.stream, self.policy, self.trainer = engine, stream, policy, trainer
+        self.state, self.models = state, models
+        self.model_seed, self.code_root = model_seed, code_root
+        self.effects = Effects()
+
+    def emit(self, kind: Kind, seq: int, time: int, details: Mapping[str, Any]) -> None:
+        """Write an event down."""
+        event = Event(kind, self.stream, time, seq, self.state.events, details)
+        self.state.events += 1
+        self.effects.events.append(event)
+
+    def take_effects(self) -> Effects:
+        """Hand over what came of the work since the last call."""
+        done, self.effects = self.effects, Effects()
+        return done
+
+    def window(self, asked: int | None) -> int:
+        """Return the rows of a training window: what a policy asks for, within the setting."""
+        whole = self.engine.retraining.window
+        return whole if asked is None else min(asked, whole)

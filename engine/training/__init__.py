@@ -1,0 +1,1 @@
+"""Training as an effect: jobs with content ids, fitted in background processes."""

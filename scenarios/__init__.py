@@ -1,0 +1,1 @@
+"""Scenarios: what streams through the engine, and how it drifts."""

@@ -1,0 +1,228 @@
+"""What is wrong with a script once its source is known: columns, rows, kinds, streams.
+
+The schema of the scenario file knows what a script may say; these checks know what it is about.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+
+from engine.batch import Schema
+from engine.errors import InputError
+from engine.sources.blocks import Source
+from scenarios import spec
+
+Loc = tuple[str | int, ...]
+"""Where in the scenario document: keys and positions, from the root."""
+Problem = tuple[Loc, str]
+
+BINARY_DETECTORS = ("ddm", "eddm", "hddm_a", "hddm_w")
+"""Detectors of a rate of 0/1 errors, which regression does not have."""
+NAMES_MAX = 12
+"""How many names a message lists."""
+
+
+def check_script(scenario: spec.Scenario, schema: Schema, rows: int) -> Iterator[Problem]:
+    """Yield what does not fit between a scenario and its source.
+
+    Parameters
+    ----------
+    scenario
+        The scenario, itself valid.
+    schema
+        The columns that its source has.
+    rows
+        How many rows its source has.
+
+    Yields
+    ------
+    tuple
+        The location in the scenario's document, and what is wrong there and what is allowed.
+
+    Examples
+    --------
+    >>> outage = spec.Outage(kind="outage", at=50, until=90)
+    >>> source = spec.GeneratorSource(kind="generator", name="sea", records=40)
+    >>> scenario = spec.Scenario(name="sea", source=source, script=(outage,))
+    >>> for loc, message in check_script(scenario, Schema(("x",), ()), rows=40):
+    ...     print(loc, message)
+    ('script', 0, 'at') at 50 is after the end: the source has 40 rows
+    ('script', 0, 'until') until 90 is after the end: the source has 40 rows
+    """
+    if schema.task != scenario.labels.task:
+        yield ("labels", "task"), f"must be {schema.task}: that is what the source's labels are for"
+    for number, item in enumerate(scenario.script):
+        loc: Loc = ("script", number)
+        yield from _check_rows(item, rows, loc)
+        yield from _check_streams(item, scenario.count, loc)
+        if isinstance(item, spec.CovariateDrift):
+            yield from _check_covariate(item, schema, loc)
+        elif isinstance(item, spec.PriorDrift):
+            if schema.task == "regression":
+                yield (*loc, "kind"), "a prior drift needs classes, the task is regression"
+        elif isinstance(item, spec.ConceptDrift):
+            yield from _check_concept(item, schema, loc)
+        elif isinstance(item, spec.Missing | spec.Stuck | spec.Swapped):
+            yield from _check_columns(item.columns, schema, (*loc, "columns"))
+            if isinstance(item, spec.Swapped):
+                yield from _check_pair(item.columns, schema, (*loc, "columns"))
+    yield from _check_detectors(scenario, schema)
+
+
+def check_variants(scenario: spec.Scenario, source: Source) -> Iterator[Problem]:
+    """Yield what is wrong with the changed sources that a script asks for.
+
+    This makes each of them, which may take a while: a synthesizer is fitted again.
+
+    Parameters
+    ----------
+    scenario
+        The scenario, itself valid.
+    source
+        The source that it names.
+
+    Yields
+    ------
+    tuple
+        As `check_script` does.
+
+    Examples
+    --------
+    >>> source = spec.GeneratorSource(kind="generator", name="sea", records=40)
+    >>> scenario = spec.Scenario(name="sea", source=source)
+    >>> list(check_variants(scenario, source=None))  # no item asks for one
+    []
+    """
+    for number, item in enumerate(scenario.script):
+        if not isinstance(item, spec.ConceptDrift) or item.to is None:
+            continue
+        loc: Loc = ("script", number, "to")
+        try:
+            changed = source.variant(item.to)
+        except InputError as error:
+            yield loc, str(error)
+            continue
+        needed = source.rows
+        if item.until is not None:
+            needed = min(needed, item.until + item.over)
+        if changed.rows < needed:
+            yield (
+                loc,
+                f"the changed source has {changed.rows} rows, the drift needs {needed}: "
+                "give it as many rows, or the drift an earlier until",
+            )
+
+
+def _check_rows(item: spec.Item, rows: int, loc: Loc) -> Iterator[Problem]:
+    """Check that an item begins and ends within the source."""
+    if item.at >= rows:
+        yield (*loc, "at"), f"at {item.at} is after the end: the source has {rows} rows"
+    if item.until is not None and item.until > rows:
+        yield (*loc, "until"), f"until {item.until} is after the end: the source has {rows} rows"
+
+
+def _check_streams(item: spec.Item, count: int, loc: Loc) -> Iterator[Problem]:
+    """Check that the streams which an item touches exist."""
+    for at, index in enumerate(item.streams or ()):
+        if index >= count:
+            known = "only 0" if count == 1 else f"0 to {count - 1}"
+            yield (*loc, "streams", at), f"there is no stream {index}: there is {known}"
+
+
+def _check_covariate(item: spec.CovariateDrift, schema: Schema, loc: Loc) -> Iterator[Problem]:
+    """Check the columns of a covariate drift and how each of them changes."""
+    for name, shift in item.columns.items():
+        here = (*loc, "columns", name)
+        if name not in schema.features:
+            yield here, _unknown(name, schema.features)
+        elif shift.mix is not None and name in schema.numeric:
+            yield (*here, "mix"), f"{name} is numeric: give scale or offset; mix is for categories"
+        elif shift.mix is None and name in schema.categorical:
+            given = "scale" if "scale" in shift.model_fields_set else "offset"
+            yield (*here, given), f"{name} is categorical: give mix; {given} is for numbers"
+        if shift.mix is not None and sum(shift.mix.values()) > 1 + 1e-9:
+            total = sum(shift.mix.values())
+            yield (*here, "mix"), f"mix adds up to {total:g}, more than 1"
+    if item.correlation is not None:
+        pair, here = item.correlation.columns, (*loc, "correlation", "columns")
+        for at, name in enumerate(pair):
+            yield from _check_numeric(name, schema, (*here, at))
+        if pair[0] == pair[1]:
+            yield (*here, 1), f"two different columns are needed, not {pair[0]} twice"
+
+
+def _check_concept(item: spec.ConceptDrift, schema: Schema, loc: Loc) -> Iterator[Problem]:
+    """Check that a concept drift fits the task, and its region the columns."""
+    if item.relabel is not None and schema.task == "regression":
+        yield (*loc, "relabel"), "relabel needs classes, the task is regression: use shift"
+    if item.shift is not None and schema.task == "classification":
+        yield (*loc, "shift"), "shift needs numbers, the task is classification: use relabel"
+    if item.by is not None:
+        yield from _check_numeric(item.by, schema, (*loc, "by"))
+    if item.where is None:
+        return
+    here, name = (*loc, "where"), item.where.column
+    if name not in schema.features:
+        yield (*here, "column"), _unknown(name, schema.features)
+    elif item.where.levels is not None and name in schema.numeric:
+        yield (*here, "levels"), f"{name} is numeric: give above and/or below, not levels"
+    elif item.where.levels is None and name in schema.categorical:
+        given = "above" if item.where.above is not None else "below"
+        yield (*here, given), f"{name} is categorical: give levels, not {given}"
+
+
+def _check_detectors(scenario: spec.Scenario, schema: Schema) -> Iterator[Problem]:
+    """Check that the detectors' columns exist and that their kinds fit the task."""
+    for number, detector in enumerate(scenario.detectors):
+        loc: Loc = ("detectors", number)
+        columns = getattr(detector, "columns", None) or ()
+        yield from _check_columns(columns, schema, (*loc, "columns"))
+        if detector.kind in BINARY_DETECTORS and schema.task == "regression":
+            yield (
+                (*loc, "kind"),
+                f"{detector.kind} counts wrong classes, the task is regression: "
+                "use adwin, page_hinkley or kswin",
+            )
+
+
+def _check_columns(names: Sequence[str], schema: Schema, loc: Loc) -> Iterator[Problem]:
+    """Check that all columns exist."""
+    for at, name in enumerate(names):
+        if name not in schema.features:
+            yield (*loc, at), _unknown(name, schema.features)
+
+
+def _check_pair(pair: tuple[str, str], schema: Schema, loc: Loc) -> Iterator[Problem]:
+    """Check that two columns can be swapped: different ones of one kind."""
+    kinds: Mapping[str, str] = {
+        **dict.fromkeys(schema.numeric, "numeric"),
+        **dict.fromkeys(schema.categorical, "categorical"),
+    }
+    a, b = pair
+    if a == b:
+        yield (*loc, 1), f"two different columns are needed, not {a} twice"
+    elif a in kinds and b in kinds and kinds[a] != kinds[b]:
+        yield (
+            (*loc, 1),
+            f"only columns of one kind can be swapped: {a} is {kinds[a]}, {b} is {kinds[b]}",
+        )
+
+
+def _check_numeric(name: str, schema: Schema, loc: Loc) -> Iterator[Problem]:
+    """Check that a column exists and is numeric."""
+    if name not in schema.features:
+        yield loc, _unknown(name, schema.numeric)
+    elif name in schema.categorical:
+        yield loc, f"{name} is categorical: a numeric column is needed"
+
+
+def _unknown(name: str, names: Sequence[str]) -> str:
+    """Say that there is no such column, and which one may be meant."""
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"there is no column {name}; did you mean {close[0]}?"
+    if not names:
+        return f"there is no column {name}: there is none of the kind needed"
+    more = f" and {len(names) - NAMES_MAX} more" if len(names) > NAMES_MAX else ""
+    return f"there is no column {name}; there are {', '.join(names[:NAMES_MAX])}{more}"
