@@ -60,6 +60,7 @@ def _view(desk: Desk, segment: Segment, arrival: int) -> View:
         errors=standing.recent,
         reference=standing.reference,
         known=standing.known,
+        error_max=segment.error_max,
         blocks=standing.blocks,
         block=desk.engine.block,
         served=arrival - state.champion.since.seq + 1,

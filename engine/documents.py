@@ -54,7 +54,8 @@ class Document:
         are skipped.
         """
         for start, option in self.overridden:
-            if tuple(location[: len(start)]) == start:
+            shared = min(len(start), len(location))
+            if shared and tuple(location[:shared]) == start[:shared]:
                 return option
         node, mark = self.node, self.node.start_mark
         for part in location:

@@ -16,6 +16,7 @@ done anew; the detectors, which then are ahead, keep what they have already rais
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from operator import attrgetter
 
@@ -81,14 +82,12 @@ class Loop:
         initial: Predictor | None = None,
         code_root: str = "",
     ) -> None:
-        policy = build(engine.policy)
-        detectors = with_needed(engine.detectors, policy)
-        on_error = [detector for detector in detectors if detector.on == "error"]
-        on_features = [detector for detector in detectors if detector.on == "features"]
+        detectors = with_needed(engine.detectors, build(engine.policy))
+        policy = build(engine.policy, detectors)
         state = State(
             History(engine.retraining.window),
-            ErrorWatch(on_error, seed),
-            FeatureWatch(on_features, schema, seed),
+            ErrorWatch(detectors, seed),
+            FeatureWatch(detectors, schema, seed),
             policy.initial(),
             first_due=engine.retraining.first,
         )
@@ -190,7 +189,8 @@ class Loop:
         outlook = Outlook(state.standing, arrivals[own], rows.errors[own], self.engine.block)
         alarms = self._alarms(batch, arrivals[own], rows.seqs[own], rows.errors[own])
         news: list[Mark | Alarm] = sorted([*batch.marks, *alarms], key=attrgetter("seq"))
-        segment = Segment(batch, now, arrivals[order], outlook, news)
+        error_max = 1.0 if batch.table.schema.task == "classification" else math.inf
+        segment = Segment(batch, now, arrivals[order], outlook, news, error_max)
         stop = (
             await_first(self.desk, segment)
             if state.champion is None

@@ -69,18 +69,19 @@ def rate(errors: float, scored: int, task: str) -> str:
 
 def verdict_table(about: Mapping[str, Any], summary: Mapping[str, Any]) -> Table:
     """Return the table of a run: a line per stream, and the total."""
-    table = Table(title=None, header_style="bold", pad_edge=False)
+    title = f"policy: {about['policy']}"
+    table = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
     table.add_column("stream")
     for heading in (
         "records",
-        f"error with {about['policy']}",
-        "error with never",
+        "error",
+        "error if never",
         "drifts found",
         "missed",
         "delay",
         "false alarms",
         "retrains",
-        "their cost",
+        "retrain cost",
         "total cost",
     ):
         table.add_column(heading, justify="right")

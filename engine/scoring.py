@@ -5,6 +5,7 @@ All are pure functions of what the run directory holds. Undefined is None, never
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,8 +63,9 @@ def match_alarms(
     """Match alarms with scripted drifts.
 
     An alarm belongs to the newest drift that began at or before it, if it comes at most
-    `window` records after that drift was complete. A drift is found by its first alarm. An alarm
-    within a fault, or up to `window` records after it, is never false.
+    `window` records after that drift was complete; drifts that begin at the same record share
+    their alarms. A drift is found by its first alarm. An alarm within a fault, or up to `window`
+    records after it, is never false.
 
     Parameters
     ----------
@@ -81,19 +83,20 @@ def match_alarms(
     >>> match_alarms([500, 1200, 1250, 2100], [(1000, 0), (2000, 0)], window=200)
     Detection(found=2, missed=0, delays=(200, 100), false=2)
     """
-    starts = sorted(drifts)
-    first: dict[int, int] = {}
-    false = 0
+    complete: dict[int, int] = {}
+    for start, over in drifts:
+        complete[start] = max(complete.get(start, 0), start + over)
+    starts, first, false = sorted(complete), dict[int, int](), 0
     for alarm in sorted(alarms):
-        begun = [at for at, (start, _) in enumerate(starts) if start <= alarm]
-        if begun and alarm <= sum(starts[begun[-1]]) + window:
-            first.setdefault(begun[-1], alarm - starts[begun[-1]][0])
+        begun = bisect_right(starts, alarm)
+        if begun and alarm <= complete[starts[begun - 1]] + window:
+            first.setdefault(starts[begun - 1], alarm)
         elif not any(
-            low <= alarm and (high is None or alarm <= high + window) for low, high in faults
+            low <= alarm <= (alarm if high is None else high + window) for low, high in faults
         ):
             false += 1
-    delays = tuple(first[at] for at in sorted(first))
-    return Detection(len(delays), len(starts) - len(delays), delays, false)
+    delays = tuple(first[start] - start for start, _ in sorted(drifts) if start in first)
+    return Detection(len(delays), len(drifts) - len(delays), delays, false)
 
 
 @dataclass(slots=True)

@@ -165,6 +165,12 @@ class Eddm(ErrorDetector):
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.95
     beta: Annotated[float, Field(gt=0, lt=1)] = 0.9
 
+    @model_validator(mode="after")
+    def _warns_before_it_alarms(self) -> Eddm:
+        if self.alpha < self.beta:
+            raise ValueError(f"alpha ({self.alpha:g}) must not be below beta ({self.beta:g})")
+        return self
+
 
 class HddmA(ErrorDetector):
     """Hoeffding's bound on moving averages (Frías-Blanco et al., 2015)."""

@@ -79,6 +79,7 @@ class Segment:
     label_arrivals: Ints
     outlook: Outlook
     news: list[Mark | Alarm]
+    error_max: float
     told: int = 0
 
     def moment(self, arrival: int) -> Moment:

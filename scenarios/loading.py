@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from engine.batch import Schema
 from engine.documents import Document, Location, override, read, validate
 from engine.errors import InputError
+from engine.policies import build, with_needed
 from engine.training.fit import check_model
-from scenarios.checks import check_script
+from scenarios.checks import check_script, check_variants
 from scenarios.spec import Scenario
 from scenarios.streams import Stream, open_streams
 
@@ -56,7 +58,9 @@ def load(path: Path, sets: Sequence[tuple[str, str, str]] = ()) -> Loaded:
         document = replace(document, data={"name": path.stem, **document.data})
     for option, dotted, value in sets:
         document = override(document, option, dotted, value)
-    return Loaded(validate(document, Scenario), document)
+    scenario = validate(document, Scenario)
+    detectors = with_needed(scenario.detectors, build(scenario.policy))
+    return Loaded(scenario.model_copy(update={"detectors": detectors}), document)
 
 
 def parse_set(text: str) -> tuple[str, str, str]:
@@ -103,7 +107,8 @@ def prepare(loaded: Loaded, cache: Path) -> list[Stream]:
         schema, rows = streams[0].schema, streams[0].rows
     except InputError as error:
         raise placed(error, document, ("source",)) from None
-    for location, message in problems(loaded, schema, rows):
+    found = chain(problems(loaded, schema, rows), check_variants(scenario, streams[0].source))
+    for location, message in found:
         where = ".".join(str(part) for part in location)
         raise InputError(f"{where}: {message}", document.place(location))
     return streams

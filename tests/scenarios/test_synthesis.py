@@ -145,6 +145,17 @@ def test_blocks_from_anywhere_are_the_same(make: Make) -> None:
     assert not np.array_equal(other.table.numbers, whole[0].table.numbers, equal_nan=True)
 
 
+def test_chunks_do_not_depend_on_those_before(make: Make, tmp_path: Path) -> None:
+    whole = list(make().blocks())
+    alone = make()
+    alone.cache_dir = tmp_path  # fitted and sampled afresh, the second chunk only
+    assert all(map(same, alone.blocks(4), whole[4:]))
+    assert len(list(tmp_path.glob("samples/*/*"))) == 1
+    backwards = make()
+    backwards.cache_dir = tmp_path
+    assert same(next(backwards.blocks()), whole[0])
+
+
 def test_warm_cache_neither_fits_nor_samples(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     before = [*make().blocks()]
     wanted = np.array(["yes", "no"], dtype=object)

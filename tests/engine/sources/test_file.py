@@ -99,6 +99,13 @@ def test_quotes_newlines_byte_order_mark_and_blank_lines(tmp_path: Path) -> None
     assert block.labels.tolist() == ["x", "1,5"]
 
 
+def test_cells_with_newlines_across_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file, "CSV_CHUNK_BYTES", 64)
+    path = written(tmp_path, "c,y\n" + "".join(f'"a\nb\n{i}",x\n' for i in range(200)))
+    block = all_of(FileSource(path, label="y"))
+    assert block.table.texts("c").tolist() == [f"a\nb\n{i}" for i in range(200)]
+
+
 def test_gzip_and_plain_are_the_same(tmp_path: Path) -> None:
     plain = FileSource(written(tmp_path, numbered(2500)), label="y")
     packed = FileSource(written(tmp_path, numbered(2500), "t.csv.gz"), label="y")
@@ -157,6 +164,7 @@ DAY = 86_400_000_000
         (["1970-01-02 00:00:00.000001", "1970-01-02"], [DAY + 1, DAY]),
         (["1970-01-02T00:00:00Z", "1970-01-02", "86400.5"], [DAY, DAY, DAY + 500_000]),
         (["0", "-1.5"], [0, -1_500_000]),
+        (["16.000064"], [16_000_064]),
         (["1700000000.123456"], [1_700_000_000_123_456]),
     ],
 )

@@ -214,6 +214,17 @@ def test_draws_follow_the_concept() -> None:
     assert [str(int(label)) for label in truth] == wanted.tolist()
 
 
+def test_draws_follow_a_random_concept() -> None:
+    params = {"n_num_features": 0, "n_cat_features": 3, "max_tree_depth": 2}
+    source = GeneratorSource("random_tree", records=BLOCK, seed=8, params=params)
+    block = next(source.blocks())
+    concept = dict(zip(map(tuple, block.table.numbers.tolist()), block.labels, strict=True))
+    assert set(concept.values()) == {"0", "1"}
+    wanted = np.array(["1", "0"] * 100, dtype=object)
+    drawn = source.draw(block, wanted, 7).numbers.tolist()
+    assert [concept[tuple(row)] for row in drawn] == wanted.tolist()
+
+
 def test_draws_give_up() -> None:
     source = GeneratorSource("sea", records=10, seed=5)
     block = next(source.blocks())
