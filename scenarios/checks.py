@@ -70,6 +70,36 @@ def check_script(scenario: spec.Scenario, schema: Schema, rows: int) -> Iterator
     yield from _check_detectors(scenario, schema)
 
 
+def check_classes(scenario: spec.Scenario, source: Source) -> Iterator[Problem]:
+    """Yield the classes that a script changes although its source does not have them.
+
+    Parameters
+    ----------
+    scenario
+        The scenario, itself valid.
+    source
+        The source that it names.
+
+    Yields
+    ------
+    tuple
+        As `check_script` does.
+    """
+    touched = [
+        (("script", number, place), name)
+        for number, item in enumerate(scenario.script)
+        for place in ("mix", "relabel")
+        for name in getattr(item, place, None) or ()
+    ]
+    brings = any(isinstance(item, spec.ConceptDrift) and item.to for item in scenario.script)
+    if not touched or brings or scenario.labels.task == "regression":
+        return
+    classes = source.classes
+    for loc, name in touched:
+        if classes is not None and name not in classes:
+            yield (*loc, name), f"there is no label {name!r}; there are {', '.join(classes)}"
+
+
 def check_variants(scenario: spec.Scenario, source: Source) -> Iterator[Problem]:
     """Yield what is wrong with the changed sources that a script asks for.
 

@@ -12,7 +12,7 @@ from engine.documents import Document, Location, override, read, validate
 from engine.errors import InputError
 from engine.policies import build, with_needed
 from engine.training.fit import check_model
-from scenarios.checks import check_script, check_variants
+from scenarios.checks import check_classes, check_script, check_variants
 from scenarios.spec import Scenario
 from scenarios.streams import Stream, open_streams
 
@@ -107,7 +107,12 @@ def prepare(loaded: Loaded, cache: Path) -> list[Stream]:
         schema, rows = streams[0].schema, streams[0].rows
     except InputError as error:
         raise placed(error, document, ("source",)) from None
-    found = chain(problems(loaded, schema, rows), check_variants(scenario, streams[0].source))
+    source = streams[0].source
+    found = chain(
+        problems(loaded, schema, rows),
+        check_classes(scenario, source),
+        check_variants(scenario, source),
+    )
     for location, message in found:
         where = ".".join(str(part) for part in location)
         raise InputError(f"{where}: {message}", document.place(location))

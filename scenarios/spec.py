@@ -298,12 +298,8 @@ class MissingLabels(Fault):
     share: Share = 1.0
 
 
-AnyFault = (
-    Missing | Stuck | Swapped | Duplicates | OutOfOrder | Outage | LateLabels | MissingLabels
-)
-Item = Annotated[
-    CovariateDrift | PriorDrift | ConceptDrift | AnyFault, Field(discriminator="kind")
-]
+AnyFault = Missing | Stuck | Swapped | Duplicates | OutOfOrder | Outage | LateLabels | MissingLabels
+Item = Annotated[CovariateDrift | PriorDrift | ConceptDrift | AnyFault, Field(discriminator="kind")]
 
 
 # --- the whole ------------------------------------------------------------------------------

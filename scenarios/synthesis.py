@@ -114,13 +114,39 @@ class SyntheticSource:
     @cached_property
     def model(self) -> Model:
         """The synthesizer, fitted or loaded at first use."""
-        made = fit_model if self.origin.table is not None else load_model
-        return made(self.origin, self.resolve(self.origin.path), self.cache_dir)
+        if self.table is not None:
+            return fit_model(self.origin, self.table, self.cache_dir)
+        return load_model(self.origin, self.resolve(self.origin.path), self.cache_dir)
+
+    @cached_property
+    def table(self) -> FileSource | None:
+        """The table that the synthesizer is fitted on, if it is not a saved one."""
+        origin = self.origin
+        if origin.table is None:
+            return None
+        table = FileSource(
+            self.resolve(origin.path),
+            label=origin.label,
+            task=origin.task,
+            ignore=origin.ignore,
+            columns=origin.columns,
+            shown=origin.path,
+        )
+        if origin.rows is not None and origin.rows[1] > table.rows:
+            low, high = origin.rows
+            message = f"[{low}, {high}) reaches beyond the {table.rows} rows of {origin.path}"
+            raise InputError(message, key=("rows",))
+        return table
 
     @property
     def schema(self) -> Schema:
         """The columns: those of the table, or of the saved synthesizer."""
-        return self.model.schema
+        return self.model.schema if self.table is None else self.table.schema
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The classes that the table has; None if they are not known."""
+        return None if self.table is None else self.table.classes
 
     @property
     def rows(self) -> int:
@@ -286,7 +312,7 @@ class Model:
         return to_arrow(sampled(self.synthesizer, CHUNK, seed), self.schema, self.origin)
 
 
-def fit_model(origin: Origin, path: Path, cache_dir: Path) -> Model:
+def fit_model(origin: Origin, source: FileSource, cache_dir: Path) -> Model:
     """Fit a synthesizer on a table, unless that has been done before.
 
     Raises
@@ -296,14 +322,6 @@ def fit_model(origin: Origin, path: Path, cache_dir: Path) -> Model:
     EngineError
         If SDV cannot fit it.
     """
-    source = FileSource(
-        path,
-        label=origin.label,
-        task=origin.task,
-        ignore=origin.ignore,
-        columns=origin.columns,
-        shown=origin.path,
-    )
     settings = [origin.label, origin.task, origin.rows, origin.ignore, dict(origin.columns)]
     key = identity(source.sha256, *settings, origin.distribution, *versions())
     saved, notes = (cache_dir / "synth" / f"{key}{suffix}" for suffix in (".pkl", ".json"))
@@ -365,10 +383,6 @@ def to_frame(source: FileSource, origin: Origin) -> Any:
     import pandas as pd
 
     low, high = origin.rows or (0, source.rows)
-    if high > source.rows:
-        raise InputError(
-            f"rows: [{low}, {high}) reaches beyond the table's {source.rows} rows", origin.path
-        )
     blocks = []
     for block in source.blocks(low // BLOCK):
         if block.row >= high:

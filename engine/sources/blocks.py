@@ -59,6 +59,11 @@ class Source(Protocol):
         ...
 
     @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The classes that labels can be, for checks of scripts; None if they are not known."""
+        ...
+
+    @property
     def facts(self) -> Mapping[str, Any]:
         """What `run.json` should know of the source: checksums, quality scores; JSON-ready."""
         ...

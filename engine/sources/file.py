@@ -17,13 +17,15 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from engine.batch import Ints, Labels, Schema, Table, Task
+from engine.batch import Ints, Labels, Schema, Table, Task, known
 from engine.errors import EngineError, InputError
 from engine.sources.blocks import BLOCK, Block, made_times
 from engine.sources.cells import Cells, shorten
 
 Kind = Literal["numeric", "categorical"]
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
+CLASSES_MAX = 1000
+"""More different labels than this are not listed."""
 CSV_CHUNK_BYTES = 1 << 22
 PARQUET_CHUNK_ROWS = 16 * BLOCK
 UNREADABLE = (pa.ArrowException, OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error)
@@ -31,10 +33,14 @@ UNREADABLE = (pa.ArrowException, OSError, EOFError, zlib.error, UnicodeDecodeErr
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What one pass over the file finds: its number of rows and what its features are."""
+    """What one pass over the file finds: its rows, what its features are, and its classes.
+
+    `classes` is None for regression, and for more than `CLASSES_MAX` of them.
+    """
 
     rows: int
     kinds: Mapping[str, Kind]
+    classes: tuple[str, ...] | None
 
 
 class FileSource:
@@ -141,7 +147,7 @@ class FileSource:
         """What one pass over the whole file finds; it also proves that all cells can be used."""
         undecided = [name for name in self.features if name not in self.columns]
         kinds: dict[str, Kind] = {name: self.columns.get(name, "numeric") for name in self.features}
-        rows = 0
+        rows, classes = 0, set[str]()
         for row, piece in self._pieces(0):
             cells = Cells(piece, row, self.shown)
             for name in [name for name in undecided if kinds[name] == "numeric"]:
@@ -150,13 +156,21 @@ class FileSource:
             for name in self.features:
                 if self.columns.get(name) == "numeric":
                     cells.numbers(name)
-            self._labels(cells)
+            labels = self._labels(cells)
+            if self.task == "classification" and len(classes) <= CLASSES_MAX:
+                classes.update(labels[known(labels)])
             if self.time is not None:
                 cells.times(self.time)
             rows = row + len(piece)
         if rows == 0:
             raise InputError("holds no records, only a header: give it at least one", self.shown)
-        return Findings(rows, kinds)
+        named = 0 < len(classes) <= CLASSES_MAX
+        return Findings(rows, kinds, tuple(sorted(classes)) if named else None)
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The classes in the file; None if they are not known."""
+        return self.findings.classes
 
     def blocks(self, start: int = 0) -> Iterator[Block]:
         """Yield the blocks from number `start` on."""

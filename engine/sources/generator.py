@@ -185,6 +185,14 @@ class GeneratorSource:
         return self.records
 
     @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The classes, as far as the first block knows; None for regression."""
+        if self.schema.task == "regression":
+            return None
+        highest = max(int(label) for label in next(self.blocks()).labels)
+        return tuple(str(number) for number in range(max(2, highest + 1)))
+
+    @property
     def facts(self) -> Mapping[str, Any]:
         """Generator, parameters and seed."""
         return {"generator": self.name, "params": dict(self.params), "seed": self.seed}

@@ -11,9 +11,7 @@ import pytest
 from engine.events import KINDS
 from tests.e2e.driving import ROOT, SCENARIOS, differences, driftline, events, summary
 
-COLUMNS = (
-    "stream seq event_time label_time prediction score label error model baseline_error".split()
-)
+COLUMNS = "stream seq event_time label_time prediction score label error model baseline_error"
 SUMMARY = "records predicted scored errors error_rate baseline_errors retrains drifts alarms cost"
 
 
@@ -55,7 +53,7 @@ def keeps_contracts(run: Path) -> None:
     for name, entry in entries["streams"].items():
         assert list(entry) == SUMMARY.split()
         table = pq.read_table(run / "outcomes" / f"{name}.parquet")
-        assert table.column_names == COLUMNS
+        assert table.column_names == COLUMNS.split()
         assert table["seq"].to_pylist() == list(range(entry["records"]))
         assert sum(table["error"].drop_null().to_pylist()) == pytest.approx(entry["errors"])
         swaps = [event["seq"] for event in found if event["kind"] == "promoted"]

@@ -31,6 +31,10 @@ class MemorySource:
         return Schema(("x", "y"), ("c", "d"), "regression" if self.regression else "classification")
 
     @property
+    def classes(self) -> tuple[str, ...] | None:
+        return None
+
+    @property
     def facts(self) -> Mapping[str, Any]:
         return {"rows": self.rows}
 
