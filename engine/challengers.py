@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from engine.extras import Bins, profile
 from engine.history import History, Moment, Rows
 from engine.quantities import records_and_micros
 from engine.settings import Engine, Holdout, Latency, Span
@@ -37,6 +38,8 @@ class Challenger:
         How many labels were known when it was asked for.
     reference
         Its training window in figures, for the feature detectors.
+    profile
+        Its training window in histograms, for the samples around alarms.
     """
 
     number: int
@@ -48,6 +51,7 @@ class Challenger:
     held_out: int | None
     labels: int
     reference: Reference | None
+    profile: dict[str, Bins]
 
 
 def window_bounds(rows: Rows) -> dict[str, int | None]:
@@ -105,6 +109,7 @@ def challenge(
         held_out,
         labels,
         Reference.of(rows.table) if len(rows) else None,
+        profile(rows.table),
     )
 
 

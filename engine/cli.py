@@ -42,6 +42,24 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, width=160 if piped else None, soft_wrap=stderr)
 
 
+def one_line(error: Exception) -> str:
+    """Return an error as a line that a terminal can be given, not endlessly long."""
+    text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(error))
+    return text if len(text) <= 2000 else f"{text[:1000]} ... {text[-900:]}"
+
+
+class Commands(click.Group):
+    """The commands; a mistake in how one is called is told in one line too."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the command that `ctx` names."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            error.ctx = None  # which would have the usage printed as well
+            raise
+
+
 def reported(command: Callable[P, None]) -> Callable[P, None]:
     """Turn errors that a user can act on into a message and an exit code."""
 
@@ -50,7 +68,7 @@ def reported(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except InputError as error:
-            click.echo(str(error), err=True)
+            click.echo(one_line(error), err=True)
             sys.exit(2)
         except Interrupted as error:
             click.echo(str(error), err=True)
@@ -69,6 +87,7 @@ def reported(command: Callable[P, None]) -> Callable[P, None]:
 
 
 @click.group(
+    cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Start with: driftline run scenarios/elec2.yaml",
 )
@@ -84,7 +103,7 @@ def main() -> None:
 @main.command(epilog="Example: driftline run scenarios/elec2.yaml --policy page_hinkley --seed 2")
 @click.argument("scenario", type=FILE)
 @click.option("--out", type=FILE, help="Run directory.  [default: runs/<name>-<seed>]")
-@click.option("--seed", type=int, help="Another seed than the scenario's.")
+@click.option("--seed", metavar="N", help="Another seed than the scenario's.")
 @click.option("--policy", help="Another policy, as YAML: adwin, or '{kind: every, records: 500}'.")
 @click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Another value, as YAML.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True)
@@ -94,7 +113,7 @@ def main() -> None:
 def run(
     scenario: Path,
     out: Path | None,
-    seed: int | None,
+    seed: str | None,
     policy: str | None,
     sets: tuple[str, ...],
     workers: int,
@@ -110,7 +129,7 @@ def run(
 
     given = [parse_set(text) for text in sets]
     if seed is not None:
-        given.append(("--seed", "seed", str(seed)))
+        given.append(("--seed", "seed", seed))
     if policy is not None:
         given.append(("--policy", "policy", policy))
     loaded = load(scenario, given)
@@ -207,8 +226,8 @@ def check(scenarios: tuple[Path, ...]) -> None:
         try:
             streams = prepare(load(path), cache_folder())
         except InputError as error:
-            wrong.append(str(error))
-            click.echo(str(error), err=True)
+            wrong.append(path)
+            click.echo(one_line(error), err=True)
         else:
             rows = streams[0].rows
             many = "1 stream" if len(streams) == 1 else f"{len(streams)} streams"

@@ -186,6 +186,58 @@ class Modifier:
 
 
 @dataclass(frozen=True, slots=True)
+class Settle(Modifier):
+    """Pass a wish on `records` records later, so that its window holds what is new.
+
+    A model trained at the alarm mostly learns the world that has just ended. Further wishes in
+    the meantime are the same wish; a new champion wipes it. Its memory is (the inner one's, the
+    wish as (champion's first record, arrival, action, reason)).
+
+    Parameters
+    ----------
+    inner
+        The policy.
+    records
+        How long a wish waits, in records.
+
+    Examples
+    --------
+    >>> from engine.policies import build, example_view
+    >>> policy = build(s.Every(kind="every", records=10, settle=5))
+    >>> decision, state = policy.decide(example_view(seq=9, served=10), policy.initial())
+    >>> decision.action, policy.wake(example_view(seq=9, served=10), state).seq
+    ('nothing', 14)
+    >>> policy.decide(example_view(seq=14, served=15), state)[0].reason
+    'served 10 records, the period is 10; then 5 records to settle'
+    """
+
+    records: int
+
+    def initial(self) -> State:
+        """Return the memory to start with."""
+        return self.inner.initial(), None
+
+    def decide(self, view: View, state: State) -> tuple[Decision, State]:
+        """Return what to do now, and the memory for the next call."""
+        memory, wish = state
+        if wish is not None and wish[0] != view.first:
+            wish = None
+        decision, memory = self.inner.decide(view, memory)
+        if wish is None and decision.action != "nothing":
+            wish = (view.first, view.seq, decision.action, decision.reason)
+        if wish is None or view.seq - wish[1] < self.records:
+            return NOTHING, (memory, wish)
+        reason = f"{wish[3]}; then {view.seq - wish[1]} records to settle"
+        return Decision(wish[2], reason, {"wish": wish[1]} | outlook(view)), (memory, None)
+
+    def wake(self, view: View, state: State) -> Wake:
+        """Return how long `decide` need not be called after it left `state` behind."""
+        memory, wish = state
+        inner = self.inner.wake(view, memory)
+        return inner if wish is None else earliest(inner, Wake(seq=wish[1] + self.records))
+
+
+@dataclass(frozen=True, slots=True)
 class Warmup(Modifier):
     """Let nothing through before the first model has served `records` records.
 

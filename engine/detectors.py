@@ -4,7 +4,8 @@ Each adapter makes one of River's detectors from its settings and feeds it whole
 answers is what River answers one value at a time, to the last alarm, however the values are cut
 into calls. The two that run hottest, ADWIN and Page-Hinkley, are driven through private names of
 River; `fast_paths_hold` checks those once against the public API, and the public API takes over
-should they ever disagree.
+should they ever disagree. What a detector compares with its threshold (`statistic`, for looking
+only) is private too with most of them; a test holds each against its definition.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ class Detector(Protocol):
 
     def update_many(self, values: Floats) -> list[int]:
         """Return the 0-based positions in `values` at which an alarm is raised."""
+
+    def statistic(self) -> float:
+        """Return the figure that it judges by, as of the last value; NaN while it has none."""
 
 
 class AdwinDetector:
@@ -89,6 +93,10 @@ class AdwinDetector:
                 found.append(end - 1)
             start = end
 
+    def statistic(self) -> float:
+        """Return the mean of its window."""
+        return float(self.river.estimation) if self.river.width else math.nan
+
     def _counts(self, width: int, total: float) -> bool:
         """Return whether a cut of a window of so many values moved the mean the wanted way."""
         kept = self.river.total / self.river.width
@@ -132,6 +140,13 @@ class PageHinkleyDetector:
         """Return the 0-based positions in `values` at which an alarm is raised."""
         advance = advance_page_hinkley if fast_paths_hold() else advance_any
         return run(self.river, values.tolist(), advance)
+
+    def statistic(self) -> float:
+        """Return how far the sum has left its extreme, the larger if both directions count."""
+        river = self.river
+        rise = river._sum_increase - river._min_increase if river.mode != "down" else 0.0
+        fall = river._max_decrease - river._sum_decrease if river.mode != "up" else 0.0
+        return float(max(rise, fall)) if river._x_mean.n else math.nan
 
 
 class KswinDetector:
@@ -181,6 +196,11 @@ class KswinDetector:
             if self.river.drift_detected and self._counts(before):
                 found.append(at)
         return found
+
+    def statistic(self) -> float:
+        """Return the p-value of the last test."""
+        tested = self.river.drift_detected or len(self.river.window) >= self.river.window_size
+        return float(self.river.p_value) if tested else math.nan
 
     def _counts(self, window: list[float]) -> bool:
         """Return whether the newest part of a full window differs the wanted way."""
@@ -249,6 +269,11 @@ class DdmDetector(BinaryDetector):
             )
         )
 
+    def statistic(self) -> float:
+        """Return the error rate."""
+        rate = self.river._p
+        return float(rate.get()) if rate.n else math.nan
+
 
 class EddmDetector(BinaryDetector):
     """Early drift detection method: alarms when errors follow one another more closely.
@@ -259,11 +284,6 @@ class EddmDetector(BinaryDetector):
         Its own parameters; `alpha`, the warning level, is at least `beta`, the drift level.
     seed
         Not used.
-
-    Raises
-    ------
-    InputError
-        If `alpha` is smaller than `beta`.
 
     References
     ----------
@@ -279,12 +299,14 @@ class EddmDetector(BinaryDetector):
     def __init__(self, settings: s.Eddm, seed: int = 0) -> None:
         from river.drift.binary import EDDM
 
-        if settings.alpha < settings.beta:
-            given = f"alpha {settings.alpha:g} and beta {settings.beta:g}"
-            raise InputError(f"eddm: alpha must be at least beta, not {given}")
         super().__init__(
             EDDM(warm_start=settings.warm_start, alpha=settings.alpha, beta=settings.beta)
         )
+
+    def statistic(self) -> float:
+        """Return how far apart errors lie (mean + 2 deviations), as a share of the most so far."""
+        gaps, most = self.river._error_distances, self.river._p2s_prime_max
+        return float((gaps.mean.get() + 2 * gaps.get() ** 0.5) / most) if most > 0 else math.nan
 
 
 class HddmADetector(BinaryDetector):
@@ -319,6 +341,11 @@ class HddmADetector(BinaryDetector):
             )
         )
 
+    def statistic(self) -> float:
+        """Return the error rate."""
+        rate = self.river._z
+        return float(rate.get()) if rate.n else math.nan
+
 
 class HddmWDetector(BinaryDetector):
     """Hoeffding's bound on exponentially weighted averages, which favours the newest errors.
@@ -352,6 +379,11 @@ class HddmWDetector(BinaryDetector):
                 lambda_val=settings.lambda_val,
             )
         )
+
+    def statistic(self) -> float:
+        """Return the weighted error rate."""
+        rate = self.river._total
+        return float(rate.ewma) if rate.is_init else math.nan
 
 
 DETECTORS: dict[str, Callable[[Any, int], Detector]] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -18,12 +19,16 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from engine.errors import InputError
 
 Location = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
+DEPTH_MAX = 40
+"""How deep a document may be nested."""
+NODES_MAX = 100_000
+"""How many values a document may hold, each alias counted with all that it stands for."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Document:
         for part in location:
             if isinstance(node, MappingNode):
                 for key, value in node.value:
-                    if key.value == str(part):
+                    if key_text(key) == str(part):
                         node, mark = value, key.start_mark
                         break
             elif isinstance(node, SequenceNode) and isinstance(part, int):
@@ -94,9 +99,14 @@ def read(path: Path, what: str) -> Document:
 
 def parse(text: str, path: Path, what: str) -> Document:
     """Parse the text of a YAML file; see `read`."""
-    loader = YAML(typ="safe", pure=True)
+    node: Node | None = None
     try:
-        node, data = loader.compose(text), loader.load(text)
+        node = YAML(typ="safe", pure=True).compose(text)
+        if node is not None:
+            _measure(node, path)
+        data = YAML(typ="safe", pure=True).load(text)
+    except RecursionError:
+        raise InputError("nested too deep", f"{path}:1:1") from None
     except DuplicateKeyError as error:
         mark = error.problem_mark
         key = str(error.problem).split('"')[1] if '"' in str(error.problem) else "a key"
@@ -106,13 +116,63 @@ def parse(text: str, path: Path, what: str) -> Document:
         mark = error.problem_mark or error.context_mark
         problem = " ".join(str(error.problem or error.context).split())
         raise InputError(f"not valid YAML: {problem}", _at(path, mark)) from None
-    except (YAMLError, ValueError, TypeError, RecursionError):
-        raise InputError(f"not a text file; a {what} is YAML", f"{path}:1:1") from None
-    if data is None:
+    except (YAMLError, ValueError, TypeError, ArithmeticError) as error:
+        if node is None:
+            raise InputError(f"not a text file; a {what} is YAML", f"{path}:1:1") from None
+        why = "too many digits" if "digits" in str(error) else error
+        raise InputError(f"no number or date: {why}", _at(path, _culprit(node))) from None
+    if node is None or data is None:
         raise InputError(f"the file is empty; a {what} needs at least a source", f"{path}:1:1")
     if not isinstance(data, dict):
         raise InputError(f"a {what} is a mapping of keys to values", f"{path}:1:1")
     return Document(path, plain(data), node)
+
+
+def key_text(key: Node) -> str:
+    """Return a key as `plain` does."""
+    return str(key.value).lower() if str(key.tag).endswith(":bool") else str(key.value)
+
+
+def _children(node: Node) -> list[Node]:
+    if isinstance(node, MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, SequenceNode) else []
+
+
+def _measure(root: Node, path: Path) -> None:
+    """Refuse what is too deep or too large to read, and keys that are no texts."""
+    found: dict[int, tuple[int, int]] = {}
+
+    def measure(node: Node, depth: int) -> tuple[int, int]:
+        if id(node) in found:
+            return found[id(node)]
+        if depth > DEPTH_MAX:
+            message = f"nested more than {DEPTH_MAX} deep, or an alias that holds itself"
+            raise InputError(message, _at(path, node.start_mark))
+        for key, _ in node.value if isinstance(node, MappingNode) else ():
+            if not isinstance(key, ScalarNode) or str(key.tag).endswith(":null"):
+                raise InputError("a key must be a text", _at(path, key.start_mark))
+        below = [measure(child, depth + 1) for child in _children(node)]
+        size = 1 + sum(size for size, _ in below)
+        height = 1 + max((height for _, height in below), default=0)
+        if size > NODES_MAX or height > DEPTH_MAX:
+            message = f"its aliases stand for more than {NODES_MAX} values or {DEPTH_MAX} levels"
+            raise InputError(message, _at(path, node.start_mark))
+        found[id(node)] = size, height
+        return size, height
+
+    measure(root, 1)
+
+
+def _culprit(node: Node) -> Any:
+    """Return where the first scalar stands that looks like a value and is none."""
+    if isinstance(node, ScalarNode) and node.style is None:
+        try:
+            YAML(typ="safe", pure=True).load(node.value)
+        except (YAMLError, ValueError, TypeError, ArithmeticError):
+            return node.start_mark
+    marks = (_culprit(child) for child in _children(node))
+    return next((mark for mark in marks if mark is not None), None)
 
 
 def _at(path: Path, mark: Any) -> str:
@@ -129,7 +189,10 @@ def plain(data: Any) -> Any:
     {'a': (1, '2020-01-02')}
     """
     if isinstance(data, Mapping):
-        return {str(key): plain(value) for key, value in data.items()}
+        return {
+            str(key).lower() if isinstance(key, bool) else str(key): plain(value)
+            for key, value in data.items()
+        }
     if isinstance(data, list | tuple):
         return tuple(plain(value) for value in data)
     return data.isoformat() if isinstance(data, date) else data
@@ -155,11 +218,17 @@ def override(document: Document, option: str, dotted: str, value: str) -> Docume
         If the value is no YAML, or the place leads through something that has no keys.
     """
     shown = f"{option} {dotted}={value}" if option == "--set" else f"{option} {value}"
-    try:
-        parsed = plain(YAML(typ="safe", pure=True).load(value))
-    except YAMLError:
-        raise InputError(f"{value!r} is not valid YAML", shown) from None
-    location: Location = tuple(int(part) if part.isdigit() else part for part in dotted.split("."))
+    try:  # as the value of a key, so that all that is checked of a file is checked of it too
+        inner = parse("value:\n" + "".join(f" {line}\n" for line in value.split("\n")), Path(), "")
+    except InputError as error:
+        message = error.message if "not a text" not in error.message else "not valid YAML"
+        raise InputError(message, shown) from None
+    if set(inner.data) != {"value"}:
+        raise InputError("not valid YAML for one value", shown)
+    parsed = inner.data["value"]
+    location: Location = tuple(
+        int(part) if re.fullmatch("[0-9]{1,6}", part) else part for part in dotted.split(".")
+    )
     data = _with(document.data, location, parsed, shown)
     kept = tuple(item for item in document.overridden if item[0] != location)
     return Document(document.path, data, document.node, ((location, shown), *kept))
@@ -193,15 +262,51 @@ def validate(document: Document, schema: type[Model]) -> Model:
     try:
         return schema.model_validate(document.data)
     except ValidationError as error:
-        found = error.errors(include_url=False)
-        errors = [item for item in found if item["type"] != "default_factory_not_called"]
+        errors = _telling(document, error)
         first = min(errors, key=lambda item: (_order(document, item["loc"]), _rank(item["type"])))
-        where = ".".join(str(part) for part in spoken(document.data, first["loc"]))
-        said = explain(first, _allowed(schema, first["loc"]))
-        places = {spoken(document.data, item["loc"]) for item in errors}
+        here = _said_place(document, first)
+        where = ".".join(str(part) for part in here)
+        there = [item for item in errors if _said_place(document, item) == here]
+        if all(item["type"] in SAYINGS and item["type"] not in ALONE for item in there):
+            kinds = list(
+                dict.fromkeys(SAYINGS[item["type"]].removeprefix("must be ") for item in there)
+            )
+            said = f"must be {' or '.join(kinds)}, got {shorten(first['input'])}"
+        else:
+            said = explain(first, _allowed(schema, first["loc"]))
+        places = {_said_place(document, item) for item in errors}
         more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
         message = f"{where}: {said}{more}" if where else f"{said}{more}"
         raise InputError(message, document.place(first["loc"])) from None
+
+
+def _said_place(document: Document, item: Mapping[str, Any]) -> Location:
+    """Return the place of an error as a user would say it, what is missing there included."""
+    location = item["loc"]
+    if item["type"] == "missing":
+        return (*spoken(document.data, location[:-1]), location[-1])
+    return spoken(document.data, location)
+
+
+def _telling(document: Document, error: ValidationError) -> list[Any]:
+    """Return the errors without those that only follow from others.
+
+    A key is missing because it is misspelt; a list is too short, or a value of the wrong type
+    for one member of a union, because of what is inside.
+    """
+    found = error.errors(include_url=False)
+    found = [item for item in found if item["type"] != "default_factory_not_called"]
+    odd = {item["loc"][:-1] for item in found if item["type"] == "extra_forbidden"}
+    places = {_said_place(document, item) for item in found}
+
+    def follows(item: Any) -> bool:
+        if item["type"] == "missing":
+            return item["loc"][:-1] in odd
+        here = _said_place(document, item)
+        deeper = any(len(place) > len(here) and place[: len(here)] == here for place in places)
+        return deeper and item["type"].endswith(("_type", "too_short"))
+
+    return [item for item in found if not follows(item)] or found
 
 
 def spoken(data: Any, location: Sequence[str | int]) -> Location:
@@ -233,13 +338,14 @@ def _is_tag(data: Any, part: str) -> bool:
 
 def _order(document: Document, location: Sequence[str | int]) -> tuple[int, int]:
     """Return where an error stands in the file, for choosing the first."""
-    line, column = document.place(location).rsplit(":", 2)[-2:]
-    return (int(line), int(column)) if line.isdigit() and column.isdigit() else (-1, -1)
+    found = re.search(r":(\d+):(\d+)$", document.place(location))
+    return (int(found[1]), int(found[2])) if found else (-1, -1)
 
 
 def _rank(kind: str) -> int:
     """Prefer telling messages where a union failed in several ways."""
-    return {"value_error": 0, "extra_forbidden": 1, "missing": 2, "model_type": 9}.get(kind, 5)
+    ranks = {"value_error": 0, "finite_number": 0, "extra_forbidden": 1, "missing": 2}
+    return {**ranks, "model_type": 9}.get(kind, 5)
 
 
 SAYINGS = {
@@ -256,6 +362,8 @@ SAYINGS = {
     "finite_number": "must be a finite number",
     "union_tag_not_found": "needs a kind",
 }
+ALONE = ("missing", "finite_number", "union_tag_not_found")
+"""Errors that are not one member's of a union."""
 
 
 def explain(error: Mapping[str, Any], allowed: Sequence[str]) -> str:
@@ -286,7 +394,11 @@ def explain(error: Mapping[str, Any], allowed: Sequence[str]) -> str:
     if kind == "string_pattern_mismatch":
         return f"must match {context['pattern']}{got}"
     message = str(error["msg"])
-    for old, new in (("Input should be", "must be"), ("Tuple should have", "must have")):
+    for old, new in (
+        ("Input should be", "must be"),
+        ("Tuple should have", "must have"),
+        (" after validation", ""),
+    ):
         message = message.replace(old, new)
     return f"{message[0].lower()}{message[1:]}{got}"
 

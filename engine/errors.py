@@ -32,6 +32,14 @@ class InputError(EngineError):
         self.key = key
 
 
+class MachineError(EngineError):
+    """The machine failed, not the input: a full disk, a process that keeps dying.
+
+    It ends the run without an outcome, so that no outcome depends on the machine; the run can
+    be resumed.
+    """
+
+
 class Interrupted(EngineError):
     """A signal asked the run to stop; what was written is whole and can be resumed.
 

@@ -8,8 +8,10 @@ others run on; nothing about when this happens reaches an outcome.
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from threading import Event as Flag
@@ -23,13 +25,12 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from bytewax.run import cli_main
 
 from engine.batch import Batch, Schema
-from engine.errors import EngineError
-from engine.events import Event
-from engine.ledger import Outcomes
+from engine.errors import EngineError, MachineError
 from engine.loop import Loop
 from engine.progress import Progress
 from engine.runlog import SHARDS, PartWriter, RunDirectory
 from engine.settings import Engine
+from engine.state import Effects
 from engine.training.jobs import Predictor, Trainer
 
 AHEAD = 4
@@ -123,7 +124,14 @@ class Flow:
     stop: Flag = field(default_factory=Flag)
     gates: dict[str, Gate] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
-    crash: str = ""
+    broken: str = ""
+
+    def breaks(self) -> None:
+        """Note the exception at hand and stop: out of a callback, Bytewax would panic over it."""
+        error = sys.exc_info()[1]
+        known = isinstance(error, OSError | EngineError)
+        self.broken = self.broken or (str(error) if known else traceback.format_exc())
+        self.stop.set()
 
     def feed(self, name: str) -> Feed:
         """Return the stream called `name`."""
@@ -133,7 +141,14 @@ class Flow:
         """Return a fresh loop for a stream."""
         engine, trainer = self.engine, self.trainer
         return Loop(
-            engine, feed.name, feed.schema, trainer, feed.seed, self.initial, self.code_root
+            engine,
+            feed.name,
+            feed.schema,
+            trainer,
+            feed.seed,
+            self.initial,
+            self.code_root,
+            feed.rows,
         )
 
 
@@ -142,21 +157,20 @@ def run(flow: Flow, workers: int) -> None:
 
     Raises
     ------
-    EngineError
+    MachineError
         If the machinery failed; streams that failed are in `flow.failures`.
     """
     dataflow = Dataflow("driftline")
     items = op.input("source", dataflow, Source(flow))
     done = op.stateful_batch("loop", items, lambda _state: Logic(flow))
     op.output("run", done, Sink(flow))
+    start: Any = cli_main
     try:
-        start: Any = cli_main
         start(dataflow, workers_per_process=workers, epoch_interval=EPOCH)
-    except (BytewaxRuntimeError, Exception) as error:
-        cause = error.__cause__ if isinstance(error, BytewaxRuntimeError) else error
-        if isinstance(cause, EngineError):
-            raise cause from None
-        raise EngineError(f"the dataflow broke down\n{flow.crash or repr(cause)}") from error
+    except BytewaxRuntimeError as error:
+        raise MachineError(flow.broken or str(error.__cause__ or error)) from error
+    if flow.broken:
+        raise MachineError(flow.broken)
 
 
 # --- source ---------------------------------------------------------------------------------
@@ -192,6 +206,9 @@ class SourcePartition(StatefulSourcePartition[Any, None]):
         except EngineError as error:
             self.ended = True
             return End(str(error))
+        except Exception:
+            self.flow.breaks()
+            raise StopIteration from None
 
     def next_awake(self) -> datetime | None:
         """Return when to look again."""
@@ -224,8 +241,7 @@ class Written:
     """What a loop hands to the run directory."""
 
     stream: str
-    outcomes: list[Outcomes]
-    events: list[Event]
+    effects: Effects
 
 
 class Logic(op.StatefulBatchLogic[Any, Written, None]):
@@ -241,10 +257,10 @@ class Logic(op.StatefulBatchLogic[Any, Written, None]):
     def on_batch(self, values: list[tuple[str, Batch | End]]) -> tuple[Iterable[Written], bool]:
         """Feed batches to the loop, and see how far it gets."""
         try:
-            return self._take(values)
+            return ([], True) if self.flow.broken else self._take(values)
         except Exception:
-            self.flow.crash = self.flow.crash or traceback.format_exc()
-            raise
+            self.flow.breaks()
+            return [], True
 
     def on_notify(self) -> tuple[Iterable[Written], bool]:
         """Look whether the loop can go on."""
@@ -274,21 +290,20 @@ class Logic(op.StatefulBatchLogic[Any, Written, None]):
                 loop.feed(item)
         try:
             effects = loop.advance()
+        except MachineError:
+            raise
         except EngineError as error:
             effects, self.end = loop.abandon(), End(str(error))
-        outcomes, events = effects.outcomes, effects.events
         over = self.end is not None and not loop.waiting
         if not loop.waiting:
             self.gate.handled = self.received
         if over and self.end is not None:
-            last = loop.finish(self.end.failure)
-            outcomes, events = outcomes + last.outcomes, events + last.events
+            effects += loop.finish(self.end.failure)
             if self.end.failure:
                 self.flow.failures[loop.desk.stream] = self.end.failure
             self.gate.over = True
         self._tell(loop)
-        written = [Written(loop.desk.stream, outcomes, events)] if outcomes or events else []
-        return written, over
+        return [Written(loop.desk.stream, effects)] if effects else [], over
 
     def _tell(self, loop: Loop) -> None:
         """Keep the onlookers up to date."""
@@ -304,21 +319,31 @@ class Logic(op.StatefulBatchLogic[Any, Written, None]):
 class SinkPartition(StatefulSinkPartition[Written, None]):
     """The streams of one shard."""
 
-    def __init__(self, writer: PartWriter) -> None:
-        self.writer = writer
+    def __init__(self, flow: Flow, writer: PartWriter) -> None:
+        self.flow, self.writer = flow, writer
 
     def write_batch(self, values: list[Written]) -> None:
         """Append to the shard's part."""
-        for written in values:
-            self.writer.write(written.stream, written.outcomes, written.events)
+        with self._guarded():
+            for written in values:
+                self.writer.write(written.stream, written.effects)
 
     def snapshot(self) -> None:
         """Hand what was written to the operating system."""
-        self.writer.flush()
+        with self._guarded():
+            self.writer.flush()
 
     def close(self) -> None:
         """Close the part."""
-        self.writer.close()
+        with self._guarded():
+            self.writer.close()
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            self.flow.breaks()
 
 
 class Sink(FixedPartitionedSink[Written, None]):
@@ -339,4 +364,4 @@ class Sink(FixedPartitionedSink[Written, None]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> SinkPartition:
         """Open a shard."""
-        return SinkPartition(self.flow.directory.writer(int(for_part)))
+        return SinkPartition(self.flow, self.flow.directory.writer(int(for_part)))

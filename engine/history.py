@@ -2,7 +2,7 @@
 
 Rows enter with their labels, but a row counts only from the moment its label is known. Holding
 a label early is safe because nothing but `window` and `unseen` reads it, and both ask for the
-moment first.
+moment first. Features are known on arrival; `arrived` hands those out without the labels.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import numpy as np
 
 from engine.batch import Batch, Bools, Ints, Labels, Table, concat_tables, known
 
+RECENT_ROWS = 500
+"""Rows that stay available from their arrival on, labelled or not, to be looked at."""
 SLACK_ROWS = 4096
 """Rows that may pile up beyond the window before old ones are let go (no outcome depends on it)."""
 
@@ -85,14 +87,18 @@ class History:
         self.held += len(batch)
 
     def trim(self, moment: Moment, floor: int | None = None) -> None:
-        """Let rows go that no window can reach any more; rows from seq `floor` on stay."""
+        """Let rows go that no window can reach any more; rows from seq `floor` on stay.
+
+        So do the newest `RECENT_ROWS` that have arrived.
+        """
         if self.held <= max(self.limit, self.keep + SLACK_ROWS):
             return
         rows = self._all()
         reachable = np.flatnonzero(rows.known_at(moment))
         start = int(reachable[-self.keep]) if len(reachable) >= self.keep else 0
-        if floor is not None:
-            start = min(start, int(np.searchsorted(rows.seqs, floor)))
+        recent = moment.seq + 1 - RECENT_ROWS
+        floor = recent if floor is None else min(floor, recent)
+        start = min(start, int(np.searchsorted(rows.seqs, floor)))
         self.chunks = [rows[start:]] if start < len(rows) else []
         self.held = len(rows) - start
         self.limit = self.held + self.keep + SLACK_ROWS
@@ -111,6 +117,18 @@ class History:
         rows = self._all()
         fresh = ~rows.known_at(since) | (rows.seqs >= held_out)
         return rows[rows.known_at(until) & fresh & (rows.seqs >= first)]
+
+    def arrived(self, seq: int) -> Table:
+        """Return the features of the newest `RECENT_ROWS` records that have arrived by `seq`.
+
+        Parameters
+        ----------
+        seq
+            The newest arrival to be returned, no older than the last `trim`.
+        """
+        rows = self._all()
+        end = seq + 1 - int(rows.seqs[0])
+        return rows.table[max(0, end - RECENT_ROWS) : end]
 
     def _all(self) -> Rows:
         """Return all rows held, as one chunk from now on."""

@@ -22,10 +22,11 @@ from operator import attrgetter
 
 import numpy as np
 
-from engine.batch import Batch, Floats, Ints, Mark, Schema
+from engine.batch import Batch, Floats, Ints, Schema
 from engine.decisions import decide
 from engine.errors import EngineError
 from engine.events import Alarm
+from engine.extras import ERRORS, TracePoint, profile, stride_of
 from engine.history import History, Moment
 from engine.ledger import NEVER, NO_MODEL, UNDATED, Outcomes, join
 from engine.losses import prediction_errors
@@ -58,6 +59,8 @@ class Loop:
         A model in production to start from, instead of a first fit.
     code_root
         Where a user's model factory may be imported from.
+    rows
+        How many rows the stream's source has; the longer, the further apart are trace points.
 
     Examples
     --------
@@ -81,6 +84,7 @@ class Loop:
         seed: int,
         initial: Predictor | None = None,
         code_root: str = "",
+        rows: int = 0,
     ) -> None:
         detectors = with_needed(engine.detectors, build(engine.policy))
         policy = build(engine.policy, detectors)
@@ -95,7 +99,7 @@ class Loop:
         if initial is not None:
             state.champion = Champion(0, INITIAL, Moment(0, UNDATED), 0)
             state.baseline, state.wake, state.jobs = INITIAL, Wake(seq=0), 1
-        self.engine, self.state = engine, state
+        self.engine, self.state, self.stride = engine, state, stride_of(rows)
         model_seed = derive(seed, "model")
         self.desk = Desk(engine, stream, policy, trainer, state, models, model_seed, code_root)
 
@@ -187,8 +191,8 @@ class Loop:
         else:
             own = order[:0]
         outlook = Outlook(state.standing, arrivals[own], rows.errors[own], self.engine.block)
-        alarms = self._alarms(batch, arrivals[own], rows.seqs[own], rows.errors[own])
-        news: list[Mark | Alarm] = sorted([*batch.marks, *alarms], key=attrgetter("seq"))
+        found = self._watch(batch, outlook, rows.seqs[own], rows.errors[own])
+        news = sorted([*batch.marks, *found], key=attrgetter("seq"))
         error_max = 1.0 if batch.table.schema.task == "classification" else math.inf
         segment = Segment(batch, now, arrivals[order], outlook, news, error_max)
         stop = (
@@ -196,7 +200,7 @@ class Loop:
             if state.champion is None
             else decide(self.desk, segment)
         )
-        state.ahead = [alarm for alarm in alarms if alarm.seq >= stop]
+        state.ahead = [item for item in found if item.seq >= stop]
         self._commit(segment, rows, arrivals, stop)
         if refers and state.labels >= self.engine.retraining.first:
             self._refer()
@@ -253,15 +257,27 @@ class Loop:
         rows = state.history.window(Moment(state.seq - 1, state.now), window)
         state.feature_watch.refer(Reference.of(rows.table))
         state.referred = True
+        if state.champion is not None:
+            state.champion = replace(state.champion, profile=profile(rows.table))
 
-    def _alarms(self, batch: Batch, arrivals: Ints, seqs: Ints, errors: Floats) -> list[Alarm]:
-        """Feed the detectors with what they have not seen, and return all alarms in order."""
+    def _watch(
+        self, batch: Batch, outlook: Outlook, seqs: Ints, errors: Floats
+    ) -> list[Alarm | TracePoint]:
+        """Feed the detectors with what they have not seen; return alarms and traces in order."""
         state = self.state
         if state.champion is None:
             return []
         start = max(batch.first, state.watched)
-        fresh = arrivals >= start
-        alarms = state.feature_watch.update(start, batch.table[start - batch.first :])
-        alarms += state.error_watch.update(arrivals[fresh], seqs[fresh], errors[fresh])
+        found: list[Alarm | TracePoint] = []
+        found += state.feature_watch.update(start, batch.table[start - batch.first :])
+        arrivals, fed = outlook.arrivals, int(np.searchsorted(outlook.arrivals, start))
+        for at in range(start + -start % self.stride, batch.end, self.stride):
+            end = int(np.searchsorted(arrivals, at, side="right"))
+            found += state.error_watch.update(arrivals[fed:end], seqs[fed:end], errors[fed:end])
+            fed, recent = end, outlook.at(at).recent[-ERRORS:]
+            values = {"error": float(recent.mean()) if len(recent) else math.nan}
+            time = int(batch.times[at - batch.first])
+            found.append(TracePoint(at, time, {**state.error_watch.statistics(), **values}))
+        found += state.error_watch.update(arrivals[fed:], seqs[fed:], errors[fed:])
         state.watched = max(batch.end, state.watched)
-        return state.ahead + sorted(alarms, key=lambda alarm: alarm.seq)
+        return state.ahead + sorted(found, key=attrgetter("seq"))

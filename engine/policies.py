@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from engine import settings as s
-from engine.combinations import AllOf, AnyOf, Budget, Cooldown, Queue, Warmup
+from engine.combinations import AllOf, AnyOf, Budget, Cooldown, Queue, Settle, Warmup
 from engine.events import Alarm
 from engine.quantities import duration_micros, records_and_micros
 from engine.views import (
@@ -391,6 +391,8 @@ def build(settings: s.AnyPolicy, detectors: Sequence[s.AnyDetector] = ()) -> Pol
     inner = settings.of if isinstance(settings, s.AnyOf | s.AllOf) else ()
     members = tuple(build(one, detectors) for one in inner)
     policy = POLICIES[settings.kind].of(settings, Parts(tuple(detectors), members))
+    if settings.settle:
+        policy = Settle(policy, settings.settle)
     if settings.warmup is not None:
         policy = Warmup(policy, settings.warmup)
     if settings.cooldown is not None:

@@ -1,8 +1,9 @@
 """The run directory: written while a run grows, finished into its lasting form, read again.
 
-While it grows, outcomes are an Arrow stream and events JSON lines, in at most `SHARDS` parts
-under `.state/`, each holding the streams whose index falls on it. Finished, there is one Parquet
-file per stream and one `events.jsonl`; `summary.json` is written last and says that it is whole.
+While it grows, outcomes and traces are Arrow streams, events and samples JSON lines, in at most
+`SHARDS` parts under `.state/`, each holding the streams whose index falls on it. Finished, there
+is one file per stream (Parquet, JSON lines for samples) and one `events.jsonl` for all;
+`summary.json` is written last and says that it is whole.
 """
 
 from __future__ import annotations
@@ -22,16 +23,27 @@ import pyarrow.parquet as pq
 
 from engine.batch import Ints, Task
 from engine.errors import EngineError, InputError
-from engine.events import Event
+from engine.extras import TracePoint
 from engine.ledger import NO_MODEL, UNDATED, Outcomes
 from engine.scoring import Happenings, Tally, summarise, total
 from engine.settings import Prices
+from engine.state import Effects
 
 SHARDS = 32
 """At most so many parts while a run grows."""
 ROW_GROUP = 65_536
 """Rows to a row group of a finished outcome file."""
 MOMENT = pa.timestamp("us", tz="UTC")
+TRACES = pa.schema(
+    [
+        ("seq", pa.int64()),
+        ("event_time", MOMENT),
+        ("series", pa.string()),
+        ("value", pa.float64()),
+    ]
+)
+"""Columns of a stream's traces: a row for each arrival at the stride and each series."""
+TRACE_PARTS = TRACES.insert(0, pa.field("stream", pa.string()))
 
 
 def outcome_schema(task: Task) -> pa.Schema:
@@ -75,8 +87,20 @@ def to_arrow(stream: str, rows: Outcomes, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
+def traces_to_arrow(stream: str, points: Sequence[TracePoint]) -> pa.RecordBatch:
+    """Return trace points as an Arrow batch; a value that is not there stays NaN."""
+    rows = [
+        (stream, point.seq, point.time, series, value)
+        for point in points
+        for series, value in point.values.items()
+    ]
+    columns = [pa.array(column) for column in zip(*rows, strict=True)]
+    columns[2] = columns[2].cast(MOMENT)
+    return pa.RecordBatch.from_arrays(columns, schema=TRACE_PARTS)
+
+
 class PartWriter:
-    """Appends outcomes and events of the streams of one shard.
+    """Appends what came of the streams of one shard.
 
     Parameters
     ----------
@@ -91,25 +115,34 @@ class PartWriter:
     def __init__(self, folder: Path, shard: int, schema: pa.Schema) -> None:
         self.schema = schema
         self._events: IO[str] = (folder / f"events-{shard:02d}.jsonl").open("w", encoding="utf-8")
+        self._samples: IO[str] = (folder / f"samples-{shard:02d}.jsonl").open("w", encoding="utf-8")
         self._rows = pa.OSFile(str(folder / f"outcomes-{shard:02d}.arrows"), "wb")
         self._outcomes = pa.ipc.new_stream(self._rows, schema)
+        self._points = pa.OSFile(str(folder / f"traces-{shard:02d}.arrows"), "wb")
+        self._traces = pa.ipc.new_stream(self._points, TRACE_PARTS)
 
-    def write(self, stream: str, outcomes: Sequence[Outcomes], events: Sequence[Event]) -> None:
+    def write(self, stream: str, effects: Effects) -> None:
         """Append what came of a call to the stream's loop."""
-        for rows in outcomes:
+        for rows in effects.outcomes:
             self._outcomes.write_batch(to_arrow(stream, rows, self.schema))
-        self._events.writelines(event.line() + "\n" for event in events)
+        if effects.traces:
+            self._traces.write_batch(traces_to_arrow(stream, effects.traces))
+        self._events.writelines(event.line() + "\n" for event in effects.events)
+        for found in effects.samples:
+            line = json.dumps([stream, found], separators=(",", ":"), allow_nan=False)
+            self._samples.write(line + "\n")
 
     def flush(self) -> None:
         """Hand what was written to the operating system."""
-        self._events.flush()
-        self._rows.flush()
+        for file in (self._events, self._samples, self._rows, self._points):
+            file.flush()
 
     def close(self) -> None:
         """Flush and close."""
         self._outcomes.close()
-        self._rows.close()
-        self._events.close()
+        self._traces.close()
+        for file in (self._events, self._samples, self._rows, self._points):
+            file.close()
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -173,6 +206,8 @@ class RunDirectory:
             How late an alarm may come and still have found a drift, in records.
         """
         tallies = self._compact(streams)
+        self._compact_traces(streams)
+        self._split_samples(streams)
         happenings = self._merge(streams)
         entries = {
             name: summarise(
@@ -189,17 +224,39 @@ class RunDirectory:
     def _compact(self, streams: Sequence[str]) -> dict[str, Tally]:
         """Turn the outcome parts into one Parquet file per stream."""
         folder = self.path / "outcomes"
-        folder.mkdir(exist_ok=True)
-        writers = {name: OutcomeFile(folder / f"{name}.parquet", self.schema) for name in streams}
-        for part in sorted(self.parts.glob("outcomes-*.arrows")):
+        files = {name: OutcomeFile(folder / f"{name}.parquet", self.schema) for name in streams}
+        self._fill(files, "outcomes-*.arrows")
+        return {name: file.tally for name, file in files.items()}
+
+    def _compact_traces(self, streams: Sequence[str]) -> None:
+        """Turn the trace parts into one Parquet file per stream."""
+        folder = self.path / "traces"
+        files = {name: StreamFile(folder / f"{name}.parquet", TRACES) for name in streams}
+        self._fill(files, "traces-*.arrows")
+
+    def _fill(self, files: Mapping[str, StreamFile], parts: str) -> None:
+        """Write the rows of all parts to the files of their streams."""
+        for part in sorted(self.parts.glob(parts)):
             for batch in read_part(part):
                 for name, rows in by_stream(batch):
-                    writers[name].write(rows)
-            for name in streams:
-                writers[name].flush()
-        for writer in writers.values():
-            writer.close()
-        return {name: writer.tally for name, writer in writers.items()}
+                    files[name].write(rows)
+            for file in files.values():
+                file.flush()
+        for file in files.values():
+            file.close()
+
+    def _split_samples(self, streams: Sequence[str]) -> None:
+        """Split the sample parts into one file per stream."""
+        folder = self.path / "samples"
+        folder.mkdir(exist_ok=True)
+        for name in streams:
+            (folder / f"{name}.jsonl").write_text("", encoding="utf-8")
+        for part in sorted(self.parts.glob("samples-*.jsonl")):
+            with part.open(encoding="utf-8") as file:
+                for line in file:
+                    name, found = json.loads(line)
+                    with (folder / f"{name}.jsonl").open("a", encoding="utf-8") as out:
+                        out.write(json.dumps(found, separators=(",", ":")) + "\n")
 
     def _merge(self, streams: Sequence[str]) -> dict[str, Happenings]:
         """Merge the event parts, ordered by (event_time, stream, seq, n)."""
@@ -220,52 +277,70 @@ class RunDirectory:
         return happenings
 
 
-class OutcomeFile:
-    """One stream's Parquet file in the making: row groups of a fixed size, and its sums."""
+class StreamFile:
+    """One stream's Parquet file in the making, in row groups of a fixed size.
+
+    Parameters
+    ----------
+    path
+        The file; its folder is made if it is not there.
+    schema
+        Its columns; others of what is written are left out.
+    """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self.path, self.tally, self.schema = path, Tally(), schema
+        path.parent.mkdir(exist_ok=True)
+        self.path, self.schema = path, schema
         self._partial = path.with_name(f".{path.name}.partial")
         self._writer: pq.ParquetWriter | None = None
         self._waiting: list[pa.RecordBatch] = []
         self._rows = 0
+        self._whole = False
 
     def write(self, rows: pa.RecordBatch) -> None:
         """Append rows."""
-        self._waiting.append(rows)
+        self._waiting.append(rows.select(self.schema.names))
         self._rows += len(rows)
         if self._rows >= ROW_GROUP:
             self._write_groups(whole_only=True)
 
     def flush(self) -> None:
         """Write everything out if anything came: the stream's part has been read to its end."""
-        if self._rows:
-            self._write_groups(whole_only=False)
-            self._close_writer()
+        if self._rows or self._writer is not None:
+            self._complete()
 
     def close(self) -> None:
         """Finish the file, empty if no row came."""
-        if not self.path.exists():
-            self._write_groups(whole_only=False)
-            self._close_writer()
+        if not self._whole:
+            self._complete()
 
-    def _close_writer(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-            self._partial.replace(self.path)
+    def _complete(self) -> None:
+        self._write_groups(whole_only=False).close()
+        self._writer, self._whole = None, True
+        self._partial.replace(self.path)
 
-    def _write_groups(self, *, whole_only: bool) -> None:
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(self._partial, self.schema, compression="zstd")
+    def _write_groups(self, *, whole_only: bool) -> pq.ParquetWriter:
+        writer = self._writer or pq.ParquetWriter(self._partial, self.schema, compression="zstd")
         table = pa.Table.from_batches(self._waiting, self.schema)
         end = len(table) - len(table) % ROW_GROUP if whole_only else len(table)
         for start in range(0, end, ROW_GROUP):
             group = table.slice(start, min(ROW_GROUP, end - start)).combine_chunks()
-            self._writer.write_table(group, row_group_size=ROW_GROUP)
+            writer.write_table(group, row_group_size=ROW_GROUP)
             self._count(group)
         rest = table.slice(end)
-        self._waiting, self._rows = rest.to_batches(), len(rest)
+        self._waiting, self._rows, self._writer = rest.to_batches(), len(rest), writer
+        return writer
+
+    def _count(self, group: pa.Table) -> None:
+        """Take note of a row group."""
+
+
+class OutcomeFile(StreamFile):
+    """A file of outcomes, and its sums."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        super().__init__(path, schema)
+        self.tally = Tally()
 
     def _count(self, group: pa.Table) -> None:
         """Add a row group to the sums; group by group, so that the order of addition is fixed."""
@@ -284,7 +359,7 @@ def _sum(column: pa.ChunkedArray) -> float:
 
 
 def read_part(part: Path) -> Iterator[pa.RecordBatch]:
-    """Yield the whole batches of an outcome part, also of one that is still growing or torn."""
+    """Yield the whole batches of an Arrow part, also of one that is still growing or torn."""
     if part.stat().st_size == 0:
         return
     with pa.OSFile(str(part), "rb") as file:
@@ -297,7 +372,7 @@ def read_part(part: Path) -> Iterator[pa.RecordBatch]:
 
 
 def by_stream(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """Split an outcome batch by stream (a batch is written for one stream, so it is one)."""
+    """Split a batch by stream (a batch is written for one stream, so it is one)."""
     if len(batch):
         yield batch.column("stream")[0].as_py(), batch
 
@@ -334,3 +409,12 @@ class Run:
     def outcomes(self, stream: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Return a stream's outcome rows."""
         return pq.read_table(self.path / "outcomes" / f"{stream}.parquet", columns=columns)
+
+    def traces(self, stream: str) -> pa.Table:
+        """Return how a stream's error detectors stood over time, columns as in `TRACES`."""
+        return pq.read_table(self.path / "traces" / f"{stream}.parquet")
+
+    def samples(self, stream: str) -> list[dict[str, Any]]:
+        """Return what a stream looked like around its first alarms."""
+        with (self.path / "samples" / f"{stream}.jsonl").open(encoding="utf-8") as file:
+            return [json.loads(line) for line in file]

@@ -6,7 +6,7 @@ the `kind`s here against the registries there.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -201,11 +201,13 @@ DetectorSetting = Annotated[
 class Policy(Settings):
     """What every policy can be held back by.
 
+    `settle` passes a wish on so many records later, when the window holds what is new;
     `cooldown` keeps quiet for that long after a request, `budget` allows so many retrains,
     `warmup` waits for that many records of service; `queue` keeps a request that comes while a
     job is pending, instead of dropping it.
     """
 
+    settle: Annotated[int, Field(ge=0)] | None = None
     cooldown: Span | None = None
     budget: Annotated[int, Field(ge=0)] | None = None
     warmup: Annotated[int, Field(ge=0)] | None = None
@@ -366,3 +368,11 @@ class Engine(Settings):
     retraining: Retraining = Retraining()
     prices: Prices = Prices()
     scoring: Scoring = Scoring()
+
+    @model_validator(mode="after")
+    def _detectors_differ(self) -> Self:
+        names = [(one.on, one.name or one.kind) for one in self.detectors]
+        for on, name in names:
+            if names.count((on, name)) > 1:
+                raise ValueError(f"two detectors on {on} are called {name!r}: give each a name")
+        return self

@@ -11,6 +11,7 @@ import numpy as np
 from engine.batch import Batch, Ints, Mark
 from engine.challengers import Challenger
 from engine.events import Alarm, Event, Kind
+from engine.extras import Bins, TracePoint
 from engine.history import History, Moment
 from engine.ledger import UNDATED, Outcomes
 from engine.policies import Decision, Policy, Wake
@@ -25,12 +26,16 @@ INITIAL = "initial"
 
 @dataclass(frozen=True, slots=True)
 class Champion:
-    """The model that answers now: its number and job, since when, and labels known at its birth."""
+    """The model that answers now.
+
+    Its number and job, since when, labels known at its birth, histograms of its training window.
+    """
 
     number: int
     job_id: str
     since: Moment
     labels: int
+    profile: dict[str, Bins] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -53,7 +58,8 @@ class State:
     champion: Champion | None = None
     standing: Standing = field(default_factory=Standing)
     watched: int = 0
-    ahead: list[Alarm] = field(default_factory=list)
+    ahead: list[Alarm | TracePoint] = field(default_factory=list)
+    sampled: int = 0
     heard: tuple[Alarm, ...] = ()
     wake: Wake = field(default_factory=Wake)
     challenger: Challenger | None = None
@@ -64,10 +70,23 @@ class State:
 
 @dataclass(slots=True)
 class Effects:
-    """What came of a call: finished outcome rows and events, in order."""
+    """What came of a call, in order: finished outcome rows, events, and extras for looking."""
 
     outcomes: list[Outcomes] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    traces: list[TracePoint] = field(default_factory=list)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.outcomes or self.events or self.traces or self.samples)
+
+    def __add__(self, later: Effects) -> Effects:
+        return Effects(
+            self.outcomes + later.outcomes,
+            self.events + later.events,
+            self.traces + later.traces,
+            self.samples + later.samples,
+        )
 
 
 @dataclass(slots=True)
@@ -78,7 +97,7 @@ class Segment:
     now: Ints
     label_arrivals: Ints
     outlook: Outlook
-    news: list[Mark | Alarm]
+    news: list[Mark | Alarm | TracePoint]
     error_max: float
     told: int = 0
 

@@ -8,6 +8,7 @@ from typing import Any
 from engine.batch import Batch, Ints
 from engine.challengers import Challenger, challenge, verdict, window_bounds
 from engine.events import Alarm, Kind
+from engine.extras import SAMPLES_MAX, TracePoint, sample
 from engine.history import Moment
 from engine.policies import Wake
 from engine.standing import Standing
@@ -16,16 +17,29 @@ from engine.training.jobs import Failed, Fitted
 
 
 def tell(desk: Desk, segment: Segment, arrival: int) -> None:
-    """Write down the marks and alarms up to `arrival`."""
+    """Write down the marks, alarms and trace points up to `arrival`."""
     while segment.told < len(segment.news) and segment.news[segment.told].seq <= arrival:
         item = segment.news[segment.told]
         segment.told += 1
         time = int(segment.batch.times[item.seq - segment.batch.first])
-        if isinstance(item, Alarm):
+        if isinstance(item, TracePoint):
+            desk.effects.traces.append(item)
+        elif isinstance(item, Alarm):
+            _sample(desk, item)
             desk.emit("alarm", item.seq, time, item.details())
             desk.state.heard += (item,)
         else:
             desk.emit(item.kind, item.seq, time, item.details)
+
+
+def _sample(desk: Desk, alarm: Alarm) -> None:
+    """Write down what the stream looks like at an alarm that is about to be told."""
+    state = desk.state
+    if state.champion is not None and state.sampled < SAMPLES_MAX:
+        arrived = state.history.arrived(alarm.seq)
+        found = sample(alarm, state.events, arrived, state.champion.profile)
+        desk.effects.samples.append(found)
+        state.sampled += 1
 
 
 def await_first(desk: Desk, segment: Segment) -> int:
@@ -116,7 +130,8 @@ def _promote(desk: Desk, challenger: Challenger, fitted: Fitted, at: Moment) -> 
         state.baseline = challenger.job_id
     if state.champion is not None and state.champion.job_id != state.baseline:
         del desk.models[state.champion.job_id]
-    state.champion = Champion(challenger.number, challenger.job_id, at, challenger.labels)
+    number, job_id, labels = challenger.number, challenger.job_id, challenger.labels
+    state.champion = Champion(number, job_id, at, labels, challenger.profile)
     desk.models[challenger.job_id] = fitted.predictor
     state.standing, state.heard = Standing(), ()
     state.error_watch.reset()

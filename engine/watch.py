@@ -45,6 +45,8 @@ class ErrorWatch:
     >>> alarms = watch.update(seqs + 48, seqs, np.repeat([0.0, 1.0], 500))
     >>> [(alarm.seq, alarm.of_seq, alarm.detector) for alarm in alarms]
     [(559, 511, 'adwin')]
+    >>> watch.statistics()
+    {'adwin': 1.0}
     """
 
     def __init__(self, settings: Sequence[s.AnyDetector], seed: int) -> None:
@@ -76,6 +78,11 @@ class ErrorWatch:
                 found.append((alarm.seq, alarm.of_seq, order, alarm))
         found.sort(key=lambda entry: entry[:3])
         return [alarm for *_, alarm in found]
+
+    def statistics(self) -> dict[str, float]:
+        """Return the figure that each detector judges by (of two of one name, the second's)."""
+        pairs = zip(self._settings, self._detectors, strict=True)
+        return {name_of(one): detector.statistic() for one, detector in pairs}
 
 
 # --- what features are held against ---------------------------------------------------------

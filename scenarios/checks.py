@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from engine.batch import Schema
 from engine.errors import InputError
+from engine.quantities import interval_micros, moment_micros, records_and_micros
+from engine.settings import AllOf, AnyDetector, AnyOf, AnyPolicy, Latency, OnAlarm
 from engine.sources.blocks import Source
 from scenarios import spec
 
@@ -21,6 +23,9 @@ BINARY_DETECTORS = ("ddm", "eddm", "hddm_a", "hddm_w")
 """Detectors of a rate of 0/1 errors, which regression does not have."""
 NAMES_MAX = 12
 """How many names a message lists."""
+TIME_MAX = moment_micros("9999-12-31")
+SPAN_MAX = 100 * 366 * 86_400_000_000
+RECORDS_MAX = 10**12
 
 
 def check_script(scenario: spec.Scenario, schema: Schema, rows: int) -> Iterator[Problem]:
@@ -68,6 +73,51 @@ def check_script(scenario: spec.Scenario, schema: Schema, rows: int) -> Iterator
             if isinstance(item, spec.Swapped):
                 yield from _check_pair(item.columns, schema, (*loc, "columns"))
     yield from _check_detectors(scenario, schema)
+    yield from _check_policy(scenario.policy, scenario.detectors, ("policy",))
+
+
+def check_times(scenario: spec.Scenario, rows: int) -> Iterator[Problem]:
+    """Yield what would lead beyond the year 9999, where event times end, or beyond 64 bits.
+
+    Parameters
+    ----------
+    scenario
+        The scenario, itself valid.
+    rows
+        How many rows its source has.
+
+    Yields
+    ------
+    tuple
+        As `check_script` does.
+    """
+    source = scenario.source
+    start, end = moment_micros(source.start), 0
+    if getattr(source, "time", None) is None:
+        end = int(start + rows * interval_micros(source.rate))
+        if end > TIME_MAX:
+            yield (
+                ("source", "rate"),
+                f"{rows} rows at {source.rate} from {source.start} on end after the year 9999",
+            )
+    latency = scenario.retraining.latency
+    spans: list[tuple[Loc, int | str]] = [(("labels", "delay"), scenario.labels.delay)]
+    if isinstance(latency, Latency):
+        spans += [
+            (("retraining", "latency", name), getattr(latency, name))
+            for name in ("fixed", "per_1000_rows")
+        ]
+    else:
+        spans.append((("retraining", "latency"), latency))
+    spans += [
+        (("script", number, "delay"), item.delay)
+        for number, item in enumerate(scenario.script)
+        if isinstance(item, spec.LateLabels)
+    ]
+    for loc, span in spans:
+        records, micros = records_and_micros(span)
+        if micros > SPAN_MAX or records > RECORDS_MAX:
+            yield loc, f"{str(span)[:30]} is too long: at most 100 years or {RECORDS_MAX:,} records"
 
 
 def check_classes(scenario: spec.Scenario, source: Source) -> Iterator[Problem]:
@@ -128,6 +178,9 @@ def check_variants(scenario: spec.Scenario, source: Source) -> Iterator[Problem]
         if not isinstance(item, spec.ConceptDrift) or item.to is None:
             continue
         loc: Loc = ("script", number, "to")
+        if not item.to:
+            yield loc, "is empty: say what becomes different about the source"
+            continue
         try:
             changed = source.variant(item.to)
         except InputError as error:
@@ -214,6 +267,25 @@ def _check_detectors(scenario: spec.Scenario, schema: Schema) -> Iterator[Proble
                 f"{detector.kind} counts wrong classes, the task is regression: "
                 "use adwin, page_hinkley or kswin",
             )
+
+
+def _check_policy(
+    policy: AnyPolicy, detectors: Sequence[AnyDetector], loc: Loc
+) -> Iterator[Problem]:
+    """Check that the detectors exist which policies listen to, those inside others too."""
+    if isinstance(policy, AnyOf | AllOf):
+        for number, member in enumerate(policy.of):
+            yield from _check_policy(member, detectors, (*loc, "of", number))
+    if not isinstance(policy, OnAlarm):
+        return
+    there = [one for one in detectors if one.on == policy.on]
+    names = dict.fromkeys(name for one in there for name in (one.name, one.kind) if name)
+    if policy.detector not in names:
+        known = ", ".join(names) or "none at all"
+        yield (
+            (*loc, "detector"),
+            f"no detector on {policy.on} is called {policy.detector!r}; there is {known}",
+        )
 
 
 def _check_columns(names: Sequence[str], schema: Schema, loc: Loc) -> Iterator[Problem]:

@@ -6,15 +6,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from engine.batch import Schema
 from engine.documents import Document, Location, override, read, validate
 from engine.errors import InputError
 from engine.policies import build, with_needed
-from engine.training.fit import check_model
-from scenarios.checks import check_classes, check_script, check_variants
+from engine.settings import PythonModel
+from engine.training.fit import check_model, load_factory
+from scenarios.checks import check_classes, check_script, check_times, check_variants
 from scenarios.spec import Scenario
 from scenarios.streams import Stream, open_streams
+
+ORIGINS = {"file": ("path",), "generator": (), "synthetic": ("table", "synthesizer")}
+"""The settings of each kind of source that name files."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ def prepare(loaded: Loaded, cache: Path) -> list[Stream]:
         streams = open_streams(scenario, loaded.base, cache)
         schema, rows = streams[0].schema, streams[0].rows
     except InputError as error:
-        raise placed(error, document, ("source",)) from None
+        raise placed(error, document, ("source",), ORIGINS[scenario.source.kind]) from None
     source = streams[0].source
     found = chain(
         problems(loaded, schema, rows),
@@ -116,15 +121,38 @@ def prepare(loaded: Loaded, cache: Path) -> list[Stream]:
     for location, message in found:
         where = ".".join(str(part) for part in location)
         raise InputError(f"{where}: {message}", document.place(location))
+    try_model(loaded, schema)
     return streams
+
+
+def try_model(loaded: Loaded, schema: Schema) -> None:
+    """See whether the user's own factory can be imported and the initial model loaded.
+
+    Raises
+    ------
+    InputError
+        If not.
+    """
+    model, document, key = loaded.scenario.model, loaded.document, "factory"
+    try:
+        if isinstance(model, PythonModel):
+            load_factory(model.factory, str(loaded.base))
+        if model.initial is not None:
+            from engine.training.store import load_initial
+
+            key = "initial"
+            load_initial(loaded.base / model.initial, model, schema, str(loaded.base))
+    except InputError as error:
+        raise InputError(error.message, document.place(("model", key))) from None
 
 
 def problems(loaded: Loaded, schema: Schema, rows: int) -> Iterator[tuple[Location, str]]:
     """Yield what does not fit, each with its location in the document."""
     scenario = loaded.scenario
     yield from check_script(scenario, schema, rows)
+    yield from check_times(scenario, rows)
     for key, message in check_model(scenario.model, scenario.labels.task):
-        yield (("model", key), message)
+        yield (("model", *key.split(".", 1)), message)
     initial = scenario.model.initial
     if initial is not None and not (loaded.base / initial).is_file():
         yield (("model", "initial"), f"there is no file {initial}")
@@ -133,10 +161,25 @@ def problems(loaded: Loaded, schema: Schema, rows: int) -> Iterator[tuple[Locati
         yield (("retraining", "first"), f"{message}; no model would ever be trained")
 
 
-def placed(error: InputError, document: Document, parent: Location) -> InputError:
-    """Return an error about a setting with the place where the setting stands."""
-    if error.place:
-        return error
-    location = (*parent, *error.key)
+def placed(
+    error: InputError, document: Document, parent: Location, otherwise: Sequence[str] = ()
+) -> InputError:
+    """Return an error about a setting with the place where the setting stands.
+
+    An error that names a file but no setting is about one of the settings `otherwise`.
+    """
+    key: Location = error.key
+    if not key and error.place:
+        key = tuple(name for name in otherwise if _holds(document.data, (*parent, name)))[:1]
+    location = (*parent, *key)
     where = ".".join(str(part) for part in location)
-    return InputError(f"{where}: {error.message}", document.place(location))
+    return InputError(f"{where}: {error}", document.place(location))
+
+
+def _holds(data: Any, location: Location) -> bool:
+    """Return whether a document's data have a value at a location."""
+    for part in location:
+        if not isinstance(data, dict) or part not in data:
+            return False
+        data = data[part]
+    return True

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from engine.batch import Batch, Mark, Schema, Table, concat, concat_tables
+from engine.errors import EngineError
 from engine.quantities import interval_micros, moment_micros
 from engine.seeds import derive
 from engine.sources.blocks import BLOCK, Block, Source
@@ -26,6 +27,7 @@ from scenarios.drifts import (
 )
 from scenarios.ramps import switches
 
+Item = TypeVar("Item")
 STAGES = (DRIFTS, COLUMN_FAULTS, LABEL_FAULTS, ROW_FAULTS)
 """Items are applied stage by stage, within a stage in the order of the script."""
 
@@ -131,6 +133,8 @@ class Stream:
     def walk(self, size: int, start: Position = Position()) -> Iterator[tuple[Batch, Position]]:
         """Yield what `batches` does, each batch with the position after it.
 
+        Where the source fails, what came before is yielded first: it must not depend on `size`.
+
         Examples
         --------
         >>> source = spec.GeneratorSource(kind="generator", name="sea", records=100)
@@ -143,7 +147,8 @@ class Stream:
         assert size >= 1, size
         parts: list[Batch] = []
         wanted = size
-        for begin, arrived in self._arrived(start):
+        failures: list[EngineError] = []
+        for begin, arrived in until_failure(self._arrived(start), failures):
             position = begin
             while position.skip < len(arrived):
                 part = arrived[position.skip : position.skip + wanted]
@@ -155,6 +160,8 @@ class Stream:
                     parts, wanted = [], size
         if parts:
             yield concat(parts), position
+        if failures:
+            raise failures[0]
 
     def _arrived(self, start: Position) -> Iterator[tuple[Position, Batch]]:
         """Yield what arrives with each block from `start.block` on, and where that begins."""
@@ -252,6 +259,14 @@ def scripted(script: Sequence[spec.Item], index: int, rows: int) -> tuple[Mark, 
             if row < rows:
                 marks.append(Mark(row, "fault", {**head, "phase": edge, "row": row, **about}))
     return tuple(sorted(marks, key=lambda mark: mark.seq))
+
+
+def until_failure(items: Iterator[Item], failures: list[EngineError]) -> Iterator[Item]:
+    """Yield the items until there are no more, or one fails: then note the failure and end."""
+    try:
+        yield from items
+    except EngineError as error:
+        failures.append(error)
 
 
 def open_streams(scenario: spec.Scenario, base: Path, cache: Path) -> list[Stream]:

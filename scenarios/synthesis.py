@@ -134,7 +134,7 @@ class SyntheticSource:
         )
         if origin.rows is not None and origin.rows[1] > table.rows:
             low, high = origin.rows
-            message = f"[{low}, {high}) reaches beyond the {table.rows} rows of {origin.path}"
+            message = f"[{low}, {high}) reaches beyond the table's {table.rows} rows"
             raise InputError(message, key=("rows",))
         return table
 

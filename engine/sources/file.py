@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -155,12 +156,15 @@ class FileSource:
                     kinds[name] = "categorical"
             for name in self.features:
                 if self.columns.get(name) == "numeric":
-                    cells.numbers(name)
-            labels = self._labels(cells)
+                    with about("columns", name):
+                        cells.numbers(name)
+            with about("label"):
+                labels = self._labels(cells)
             if self.task == "classification" and len(classes) <= CLASSES_MAX:
                 classes.update(labels[known(labels)])
             if self.time is not None:
-                cells.times(self.time)
+                with about("time"):
+                    cells.times(self.time)
             rows = row + len(piece)
         if rows == 0:
             raise InputError("holds no records, only a header: give it at least one", self.shown)
@@ -232,9 +236,10 @@ class FileSource:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise InputError(f"has columns of one name, {listed(twice)}: rename them", self.shown)
-        asked = [("label", self.label), *(("ignore", name) for name in self.ignore)]
-        asked += [("time", self.time)] if self.time is not None else []
-        asked += [("columns", name) for name in self.columns]
+        asked: list[tuple[tuple[str | int, ...], str]] = [(("label",), self.label)]
+        asked += [(("ignore", at), name) for at, name in enumerate(self.ignore)]
+        asked += [(("time",), self.time)] if self.time is not None else []
+        asked += [(("columns", name), name) for name in self.columns]
         for setting, name in asked:
             if name in names:
                 continue
@@ -242,11 +247,11 @@ class FileSource:
             hint = f"; did you mean {near[0]!r}?" if near else ""
             if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
                 hint = "; separate columns by commas"
-            raise InputError(
-                f"{setting}: there is no column {name!r}, only {listed(names)}{hint}", self.shown
-            )
+            message = f"{setting[0]}: there is no column {name!r}, only {listed(names)}{hint}"
+            raise InputError(message, self.shown, setting)
         if self.label == self.time or self.label in self.ignore:
-            raise InputError(f"the label {self.label!r} cannot be time or ignored too", self.shown)
+            message = f"the label {self.label!r} cannot be time or ignored too"
+            raise InputError(message, self.shown, ("label",))
 
     def _pieces(self, start: int) -> Iterator[tuple[int, Any]]:
         names = [*self.features, self.label, *([self.time] if self.time else [])]
@@ -272,6 +277,15 @@ class FileSource:
         if self.time is None:
             return made_times(cells.row, len(cells.piece), self.start, self.interval)
         return cells.times(self.time)
+
+
+@contextmanager
+def about(*key: str) -> Iterator[None]:
+    """Say of an error within which setting it is about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(error.message, error.place, key) from None
 
 
 def read_header(path: Path, shown: str) -> tuple[str, ...]:

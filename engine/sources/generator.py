@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
@@ -14,6 +15,7 @@ from engine.batch import Labels, Schema, Table, Task, encode
 from engine.errors import EngineError, InputError
 from engine.seeds import derive
 from engine.sources.blocks import BLOCK, Block, made_times
+from engine.sources.cells import shorten
 from engine.sources.file import draw_from_block
 
 Param = Literal["bool", "int", "float", "str", "ints"]
@@ -316,7 +318,10 @@ class GeneratorSource:
 
     def _refused(self, error: Exception) -> InputError:
         message = " ".join(str(error).split())
-        return InputError(f"{self.name} does not accept {self.params}: {message}")
+        if not isinstance(error, ValueError):
+            message = f"no record can be made ({message})"
+        given = shorten(str(self.params))
+        return InputError(f"{self.name} does not accept {given}: {message}", key=("params",))
 
 
 def check(name: str, params: Mapping[str, Any]) -> None:
@@ -329,23 +334,31 @@ def check(name: str, params: Mapping[str, Any]) -> None:
 
     Examples
     --------
-    >>> check("sea", {"varaint": 1})
+    >>> check("sea", {"speed": 1})
     Traceback (most recent call last):
-    engine.errors.InputError: sea has no parameter 'varaint': it has noise, variant
+    engine.errors.InputError: sea has no parameter 'speed': it has noise, variant
     """
-    if name not in GENERATORS:
-        raise InputError(f"there is no generator {name!r}: choose from {', '.join(GENERATORS)}")
+    if not isinstance(name, str) or name not in GENERATORS:
+        near = difflib.get_close_matches(str(name), GENERATORS, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ":"
+        message = f"there is no generator {name!r}{hint} choose from {', '.join(GENERATORS)}"
+        raise InputError(message, key=("name",))
     known = PARAMS[name]
     for key, value in params.items():
         if key not in known:
             choices = f"it has {', '.join(sorted(known))}" if known else "it has none"
-            raise InputError(f"{name} has no parameter {key!r}: {choices}")
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InputError(
+                f"{name} has no parameter {key!r}: {choices}{hint}", key=("params", key)
+            )
         words, types = TYPES[known[key]]
         fits = isinstance(value, types) and (bool in types or not isinstance(value, bool))
         if fits and known[key] == "ints":
             fits = all(isinstance(one, int) and not isinstance(one, bool) for one in value)
         if not fits:
-            raise InputError(f"{name}: {key} must be {words}, not {value!r}")
+            message = f"{name}: {key} must be {words}, not {value!r}"
+            raise InputError(message, key=("params", key))
 
 
 def column_name(key: str | int) -> str:

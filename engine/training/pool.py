@@ -23,7 +23,7 @@ from multiprocessing.process import BaseProcess
 from types import ModuleType, TracebackType
 from typing import Self
 
-from engine.errors import EngineError
+from engine.errors import EngineError, MachineError
 from engine.training.fit import fit
 from engine.training.jobs import Failed, Fitted, Job
 from engine.training.models import catboost_library
@@ -270,14 +270,14 @@ class ProcessTrainer:
 
         Raises
         ------
-        EngineError
+        MachineError
             If the job could not be run for a reason that lies outside it, such as a full disk.
         """
         with self._changed:
             if job_id in self._pending:
                 return None
             if job_id in self._broken:
-                raise EngineError(f"training failed: {self._broken[job_id]}")
+                raise MachineError(f"training failed: {self._broken[job_id]}")
         return self._load(job_id)
 
     def wait(self, job_id: str, seconds: float) -> Fitted | Failed | None:
@@ -420,13 +420,7 @@ class ProcessTrainer:
             ticket.deaths += 1
             if ticket.deaths < DEATHS_MAX:
                 return False
-        failed = Failed(f"the training process died {DEATHS_MAX} times")
-        problem = ""
-        try:
-            self.store.save(ticket.job_id, ticket.job, failed)
-        except OSError as error:
-            problem = f"{type(error).__name__}: {error}"
-        self._remember(ticket.job_id, failed)
+        problem = f"its process died {DEATHS_MAX} times (is there enough memory?)"
         self._finish(ticket, 0.0, problem)
         return True
 

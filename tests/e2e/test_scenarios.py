@@ -47,7 +47,7 @@ def keeps_contracts(run: Path) -> None:
         ["kind", "event_time", "stream", "seq", "n"]
     ] * len(found)
     assert sorted(path.name for path in run.iterdir()) == [
-        "events.jsonl", "outcomes", "run.json", "summary.json", "timing.json"
+        "events.jsonl", "outcomes", "run.json", "samples", "summary.json", "timing.json", "traces"
     ]  # fmt: skip
     entries = summary(run)
     for name, entry in entries["streams"].items():

@@ -10,10 +10,12 @@ import numpy as np
 
 from engine.batch import Batch, Floats, Ints, Schema, Table
 from engine.events import Alarm, Event
+from engine.extras import TracePoint
 from engine.ledger import Outcomes, join
 from engine.loop import Loop
 from engine.policies import NOTHING, Decision, View, Wake
 from engine.settings import AnyDetector, Engine
+from engine.state import Effects
 from engine.training.jobs import Failed, Fitted, Job, Prediction
 from engine.watch import Reference
 
@@ -101,6 +103,9 @@ class NotingErrors:
         self.seen += rows
         return [Alarm(k, seq, "noting", "error") for k, seq, _ in rows if seq in self.alarm_on]
 
+    def statistics(self) -> dict[str, float]:
+        return {"noting": float(len(self.seen))}
+
 
 @dataclass
 class NotingFeatures:
@@ -131,6 +136,8 @@ class Outcome:
     loop: Loop
     rows: Outcomes
     events: list[Event]
+    traces: list[TracePoint]
+    samples: list[dict[str, Any]]
 
     def kinds(self, *wanted: str) -> list[tuple[str, int]]:
         return [(event.kind, event.seq) for event in self.events if event.kind in wanted]
@@ -150,28 +157,28 @@ def through(
     features: Any = None,
     prepare: Callable[[Loop], Loop] = lambda loop: loop,
     schema: Schema | None = None,
+    stride: int = 100,
 ) -> Outcome:
     """Send a batch through a loop in pieces of `size`, waiting for jobs as long as they take."""
     loop = Loop(engine, "s-0000", schema or batch.table.schema, trainer or NewestTrainer(), seed=1)
+    loop.stride = stride
     if policy is not None:
         loop.desk.policy = policy
     if errors is not None:
         loop.state.error_watch = errors
     if features is not None:
         loop.state.feature_watch = features
-    rows: list[Outcomes] = []
-    events: list[Event] = []
+    effects = Effects()
     for start in range(0, len(batch), size):
         loop.feed(batch[start : start + size])
         while True:
-            effects = loop.advance()
-            rows += effects.outcomes
-            events += effects.events
+            effects += loop.advance()
             if not loop.waiting:
                 break
         loop = prepare(loop)
-    effects = loop.finish()
-    return Outcome(loop, join(rows + effects.outcomes), events + effects.events)
+    effects += loop.finish()
+    rows = join(effects.outcomes)
+    return Outcome(loop, rows, effects.events, effects.traces, effects.samples)
 
 
 def letters(count: int, every: int = 1) -> Sequence[str]:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from engine import detectors
 from engine import settings as s
@@ -328,8 +329,8 @@ def test_binary_detectors_refuse_other_errors(kind: str, odd: float) -> None:
 
 
 def test_eddm_refuses_a_warning_level_below_its_drift_level() -> None:
-    with pytest.raises(InputError, match=r"alpha 0\.5 and beta 0\.9"):
-        build(s.Eddm(kind="eddm", alpha=0.5), 1)
+    with pytest.raises(ValidationError, match=r"alpha \(0\.5\) must not be below beta \(0\.9\)"):
+        s.Eddm(kind="eddm", alpha=0.5)
 
 
 def test_the_seed_and_the_name_make_the_sample() -> None:

@@ -311,6 +311,7 @@ def restored(loop: Loop) -> Loop:
     state = pickle.loads(pickle.dumps(loop.state))
     desk = loop.desk
     fresh = Loop(loop.engine, desk.stream, SCHEMA, desk.trainer, seed=1)
+    fresh.stride = loop.stride
     fresh.desk.policy = desk.policy
     fresh.state = fresh.desk.state = state
     return fresh
@@ -353,17 +354,19 @@ def cases(draw: st.DrawFn) -> tuple[Batch, Engine, Scripted]:
     return batch, settings, Scripted(asks, queue=draw(st.booleans()))
 
 
-@given(cases(), st.integers(1, 50), st.integers(0, 3), st.booleans())
+@given(cases(), st.integers(1, 50), st.integers(0, 3), st.booleans(), st.integers(1, 9))
 def test_no_batch_size_slow_trainer_or_restart_changes_anything(
-    case: tuple[Batch, Engine, Scripted], size: int, slowness: int, restarts: bool
+    case: tuple[Batch, Engine, Scripted], size: int, slowness: int, restarts: bool, stride: int
 ) -> None:
     batch, settings, policy = case
-    whole = through(batch, settings, policy=policy, size=10_000)
+    whole = through(batch, settings, policy=policy, size=10_000, stride=stride)
     views = list(policy.views)
     policy.views.clear()
     trainer = NewestTrainer(slowness=slowness)
     prepare = restored if restarts else (lambda loop: loop)
-    cut = through(batch, settings, policy=policy, size=size, trainer=trainer, prepare=prepare)
+    cut = through(
+        batch, settings, policy=policy, size=size, trainer=trainer, prepare=prepare, stride=stride
+    )
     assert whole.lines() == cut.lines()
     for name in ("seqs", "models", "errors", "baseline_errors", "label_times"):
         a, b = getattr(whole.rows, name), getattr(cut.rows, name)
@@ -375,3 +378,6 @@ def test_no_batch_size_slow_trainer_or_restart_changes_anything(
             other.seq, other.time, other.alarms, other.known, other.blocks, other.labels
         )  # fmt: skip
         assert one.errors.tolist() == other.errors.tolist()
+    assert repr(whole.traces) == repr(cut.traces), "repr, for NaN is not equal to itself"
+    assert whole.samples == cut.samples
+    assert [one["seq"] for one in whole.samples] == [seq for _, seq in whole.kinds("alarm")][:200]

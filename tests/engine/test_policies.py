@@ -179,8 +179,9 @@ HELD: list[dict[str, Any]] = [
     {"cooldown": "30s"},
     {"budget": 2},
     {"warmup": 100},
+    {"settle": 25},
     {"queue": True},
-    {"cooldown": 15, "budget": 3, "warmup": 30, "queue": True},
+    {"settle": 10, "cooldown": 15, "budget": 3, "warmup": 30, "queue": True},
 ]
 COMBINED: list[dict[str, Any]] = [
     {"kind": "any_of", "of": [PLAIN[5], PLAIN[8] | {"cooldown": 30}]},
@@ -469,6 +470,19 @@ def test_warmup_counts_from_the_first_model() -> None:
     assert asked_at(Always(False), kind="every", records=30, warmup=90)[0] == 89
 
 
+def test_settle_passes_a_wish_on_later_unless_a_new_champion_came() -> None:
+    assert asked_at(Always(False), kind="every", records=30, settle=12)[:2] == [41, 71]
+    policy = build(setting(kind="adwin", settle=40))
+    first = example_view(seq=7, alarms=(error_alarm(7),))
+    decision, state = policy.decide(first, policy.initial())
+    assert decision == NOTHING
+    more = example_view(seq=20, alarms=(error_alarm(20),))
+    decision, state = policy.decide(more, state)
+    assert (decision, policy.wake(more, state).seq) == (NOTHING, 47), "the first wish counts"
+    assert policy.decide(example_view(seq=47), state)[0].action == "retrain"
+    assert policy.decide(example_view(seq=47, served=5), state)[0] == NOTHING
+
+
 def test_cooldown_counts_from_what_it_let_through() -> None:
     given: dict[str, Any] = {"kind": "every", "records": 30, "cooldown": 70}
     assert asked_at(Always(False, latency=1), **given) == [29, 119, 209, 299, 389]
@@ -486,13 +500,13 @@ def test_budget_counts_retrains_started() -> None:
 
 
 def test_modifiers_wrap_in_a_fixed_order() -> None:
-    policy = build(setting(kind="every", warmup=1, cooldown=2, budget=3, queue=True))
+    policy = build(setting(kind="every", settle=4, warmup=1, cooldown=2, budget=3, queue=True))
     names = []
     inner: Any = policy
     while inner is not None:
         names.append(type(inner).__name__)
         inner = getattr(inner, "inner", None)
-    assert names == ["Queue", "Budget", "Cooldown", "Warmup", "Every"]
+    assert names == ["Queue", "Budget", "Cooldown", "Warmup", "Settle", "Every"]
 
 
 def test_queue_marks_requests_only() -> None:

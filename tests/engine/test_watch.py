@@ -339,6 +339,9 @@ def test_postponed_zeros_are_given_in_bounded_pieces(monkeypatch: pytest.MonkeyP
             seen.append(len(values))
             return []
 
+        def statistic(self) -> float:
+            return 0.0
+
     napper = Napper(Counter())
     napper.update_many(np.zeros(25))
     assert seen == []

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.batch import Batch, Mark, concat
+from engine.errors import EngineError
 from engine.seeds import derive
 from engine.settings import Labels
 from engine.sources.blocks import BLOCK, Block
@@ -341,3 +342,23 @@ def test_open_streams_takes_the_settings_of_a_synthesizer(tmp_path: Path) -> Non
     assert (made.origin.task, made.seed, made.rows) == ("regression", stream.seed, 50)
     assert made.resolve("a.csv") == tmp_path / "a.csv"
     assert stream.delay == 3
+
+
+class Failing(MemorySource):
+    """A source whose third block cannot be read."""
+
+    def blocks(self, start: int = 0) -> Iterator[Block]:
+        for block in super().blocks(start):
+            if block.row >= 2 * BLOCK:
+                raise EngineError("the file has vanished")
+            yield block
+
+
+@pytest.mark.parametrize("size", [1, 700, 5000])
+def test_what_came_before_a_failure_arrives_for_any_batch_size(size: int) -> None:
+    stream = Stream("s-0000", 0, 1, Failing(3 * BLOCK))
+    records = 0
+    with pytest.raises(EngineError, match="vanished"):
+        for batch in stream.batches(size):
+            records += len(batch)
+    assert records == 2 * BLOCK

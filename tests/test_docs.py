@@ -1,0 +1,255 @@
+"""The documentation tells the truth: its words, examples, commands and links are tried."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+from pydantic import BaseModel
+from ruamel.yaml import YAML
+
+from engine import settings
+from engine.batch import Task
+from engine.documents import parse, plain, validate
+from engine.events import KINDS
+from engine.policies import POLICIES
+from engine.runlog import TRACES, outcome_schema
+from engine.scoring import Happenings, Tally, summarise
+from engine.sources.generator import GENERATORS, PARAMS
+from scenarios import schema, spec
+from scenarios.loading import load, prepare
+from tests.e2e.driving import ROOT, SCENARIOS, driftline
+
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
+GUIDE = (ROOT / "docs" / "scenarios.md").read_text("utf-8")
+RUNS = (ROOT / "docs" / "runs.md").read_text("utf-8")
+
+
+def code(text: str) -> set[str]:
+    """Return all words in code, inline or in blocks."""
+    inline = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.S))
+    return {word for part in inline for word in re.findall(r"\w+", part)}
+
+
+def blocks(page: Path, language: str) -> Iterator[str]:
+    """Yield the code blocks of a language."""
+    found = re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.S | re.M)
+    yield from (str(block) for block in found)
+
+
+# --- words ----------------------------------------------------------------------------------
+
+
+def classes() -> list[type[BaseModel]]:
+    """Return all settings that a scenario can hold."""
+    found = []
+    for module in (settings, spec):
+        for _, one in inspect.getmembers(module, inspect.isclass):
+            if issubclass(one, BaseModel) and one.__module__ == module.__name__:
+                found.append(one)
+    return found
+
+
+def literals(annotation: Any) -> Iterator[str]:
+    """Yield the words that a type allows."""
+    if get_origin(annotation) is Literal:
+        yield from (str(word) for word in get_args(annotation))
+    for inner in get_args(annotation):
+        yield from literals(inner)
+
+
+@pytest.mark.parametrize("one", classes(), ids=lambda one: one.__name__)
+def test_every_setting_is_in_the_guide(one: type[BaseModel]) -> None:
+    said = code(GUIDE)
+    for name, field in one.model_fields.items():
+        assert name in said, f"{one.__name__}.{name} is not in docs/scenarios.md"
+        for word in literals(field.annotation):
+            assert word in said, f"{one.__name__}.{name}: {word} is not in docs/scenarios.md"
+
+
+def test_every_generator_and_its_parameters_are_in_the_guide() -> None:
+    assert code(GUIDE) >= set(GENERATORS) | {key for params in PARAMS.values() for key in params}
+
+
+@pytest.mark.parametrize("one", classes(), ids=lambda one: one.__name__)
+def test_defaults_in_the_guide_are_those_of_the_settings(one: type[BaseModel]) -> None:
+    """In a table with a column of defaults, and in lists of detectors' settings, they agree."""
+    kind = one.model_fields.get("kind")
+    words = list(literals(kind.annotation)) if kind is not None else []
+    row = re.search(rf"^\| `{words[0]}` \| (`.*?) \|$", GUIDE, re.M) if words else None
+    if row is None or not issubclass(one, settings.Detector | settings.ErrorDetector):
+        pytest.skip("no list of defaults")
+    for name, value in re.findall(r"`(\w+)` ([\d.]+)", row[1]):
+        default = one.model_fields[name].get_default(call_default_factory=True, validated_data={})
+        assert float(value) == default, f"{one.__name__}.{name}"
+
+
+def test_every_event_kind_is_in_the_page_on_runs() -> None:
+    assert code(RUNS) >= set(KINDS)
+
+
+def test_every_column_and_figure_is_in_the_page_on_runs() -> None:
+    for task in get_args(Task):
+        assert code(RUNS) >= set(outcome_schema(task).names)
+    assert code(RUNS) >= set(TRACES.names)
+    entry = summarise(Tally(), Happenings(), settings.Prices(), window=1, truth_known=False)
+    keys = {*entry, *(key for part in entry.values() if isinstance(part, dict) for key in part)}
+    assert code(RUNS) >= keys
+
+
+def test_events_have_the_fields_that_the_page_on_runs_lists(tmp_path: Path) -> None:
+    listed = {
+        kind: code(fields) | set(re.findall(r"`(\w+)`", fields))
+        for kind, fields in re.findall(r"^\| `(\w+)` \| [^|]+ \| (.+) \|$", RUNS, re.M)
+    }
+    for name in ("outage_and_missing", "long_training", "friedman_regression"):
+        out = tmp_path / name
+        small = ("--set", "model.iterations=10", "--set", "model.depth=3")
+        answer = driftline("run", ROOT / "scenarios" / f"{name}.yaml", *small, "--out", out)
+        assert answer.code == 0, answer.err
+        for line in (out / "events.jsonl").read_text("utf-8").splitlines():
+            event = json.loads(line)
+            own = set(list(event)[5:])
+            assert own <= listed[event["kind"]], f"{event['kind']}: {own - listed[event['kind']]}"
+    assert {path.name for path in out.iterdir()} <= {
+        path.strip("/").split("/")[0] for path in re.findall(r"^\| `([\w./<>]+)` \|", RUNS, re.M)
+    }
+
+
+def test_registries_hold_what_the_settings_name() -> None:
+    assert set(POLICIES) == {
+        word for one in get_args(settings.AnyPolicy) for word in literals(
+            one.model_fields["kind"].annotation)
+    }  # fmt: skip
+
+
+# --- examples -------------------------------------------------------------------------------
+
+SCENARIO_BLOCKS = [
+    pytest.param(block, id=f"{page.name}-{at}")
+    for page in PAGES
+    for at, block in enumerate(blocks(page, "yaml"))
+    if re.search(r"^source:", block, re.M)
+]
+
+
+def test_there_are_examples() -> None:
+    assert len(SCENARIO_BLOCKS) >= 3
+
+
+@pytest.mark.parametrize("block", SCENARIO_BLOCKS)
+def test_scenarios_in_the_docs_are_valid(
+    block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "data").symlink_to(ROOT / "scenarios" / "data")
+    for module in blocks(ROOT / "docs" / "scenarios.md", "python"):
+        name = re.match(r"# (\w+\.py)\n", module)
+        assert name, "a module in the docs begins with its name"
+        (tmp_path / name[1]).write_text(module, "utf-8")
+    path = tmp_path / "example.yaml"
+    path.write_text(block, "utf-8")
+    assert prepare(load(path), tmp_path / "cache")
+    if "factory" in block:
+        answer = driftline("run", path, "--out", tmp_path / "out")
+        assert answer.code == 0, answer.err
+        total = json.loads((tmp_path / "out" / "summary.json").read_text("utf-8"))["total"]
+        assert total["retrains"]["promoted"] >= 2 and total["error_rate"] < 0.3
+
+
+# --- commands -------------------------------------------------------------------------------
+
+
+def commands() -> Iterator[list[str]]:
+    """Yield the words of each command line in the docs."""
+    for page in PAGES:
+        for block in blocks(page, "sh"):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                if words:
+                    yield words
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Lay a folder out as a clone is after `make demo`."""
+    (tmp_path / "scenarios").symlink_to(ROOT / "scenarios")
+    rows = [f"{at % 7},{'rgb'[at % 3]},{'no' if at % 5 else 'yes'}" for at in range(600)]
+    (tmp_path / "my.csv").write_text("\n".join(["x,c,y", *rows]) + "\n", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    made = driftline("run", "scenarios/elec2.yaml", "--policy", "never", "--out", "runs/demo")
+    assert made.code == 0
+    return tmp_path
+
+
+def test_commands_in_the_docs_work(clone: Path) -> None:
+    tried = 0
+    for words in commands():
+        if words[0] != ".venv/bin/driftline":
+            continue
+        patterns = [sorted(Path().glob(word)) if "*" in word else [word] for word in words[1:]]
+        answer = driftline(*(word for found in patterns for word in found))
+        assert answer.code == 0, (words, answer.err)
+        tried += 1
+    assert tried >= 6
+
+
+def test_other_commands_in_the_docs_are_there() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
+    for words in commands():
+        if words[0] == "make":
+            assert set(words[1:]) <= targets, words
+        else:
+            assert words[0] in (".venv/bin/driftline", "ls"), words
+
+
+def test_the_demo_is_the_command_of_the_makefile() -> None:
+    assert "driftline run scenarios/elec2.yaml" in (ROOT / "Makefile").read_text("utf-8")
+
+
+# --- links and schema -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+        if target.startswith(("http://", "https://")):
+            continue
+        file, _, anchor = target.partition("#")
+        linked = (page.parent / file).resolve() if file else page
+        assert linked.exists(), target
+        if anchor:
+            heads = re.findall(r"^#+ (.+)$", linked.read_text("utf-8"), re.M)
+            slugs = {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads}
+            assert anchor in slugs, target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_paths_in_the_docs_are_there(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.S)
+    for path in re.findall(r"`((?:engine|scenarios|docs|config|tests)/[\w./]*)`", text):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_schema_is_that_of_the_settings() -> None:
+    assert schema.FILE.read_text("utf-8") == schema.text(), "run: make schema"
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+def test_shipped_scenarios_keep_the_schema(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert f"$schema={os.path.relpath(schema.FILE, path.parent)}" in text
+    document = parse(text, path, "scenario")
+    assert validate(document, spec.Scenario).name == path.stem
+    jsonschema = pytest.importorskip("jsonschema")
+    data = json.loads(json.dumps(plain(YAML(typ="safe", pure=True).load(text))))
+    jsonschema.validate(data, schema.scenario_schema())
