@@ -212,7 +212,7 @@ def _check_same(plan: Plan) -> None:
     if not plan.resume or not file.exists():
         return
     before = json.loads(file.read_text("utf-8"))
-    differs = [key for key in ("scenario", "seed", "sources") if before.get(key) != plan.about[key]]
+    differs = [key for key in ("scenario", "seed", "source") if before.get(key) != plan.about[key]]
     if differs:
         message = f"holds a run with another {' and '.join(differs)}; it cannot be resumed as this"
         raise InputError(message, str(plan.out))

@@ -77,7 +77,13 @@ def test_every_setting_is_in_the_guide(one: type[BaseModel]) -> None:
 
 
 def test_every_generator_and_its_parameters_are_in_the_guide() -> None:
-    assert code(GUIDE) >= set(GENERATORS) | {key for params in PARAMS.values() for key in params}
+    table = re.findall(r"^\| ((?:`\w+`(?:, )?)+)(?: \(regression\))? \| (.*)\|$", GUIDE, re.M)
+    listed = {name: code(params) for names, params in table for name in code(names)}
+    for name in GENERATORS:
+        named = listed[name]
+        for other in named & set(GENERATORS):  # "those of ..."
+            named = named | listed[other]
+        assert set(PARAMS[name]) <= named, f"{name}: {set(PARAMS[name]) - named}"
 
 
 @pytest.mark.parametrize("one", classes(), ids=lambda one: one.__name__)
@@ -106,23 +112,76 @@ def test_every_column_and_figure_is_in_the_page_on_runs() -> None:
     assert code(RUNS) >= keys
 
 
-def test_events_have_the_fields_that_the_page_on_runs_lists(tmp_path: Path) -> None:
+FRAGILE = """\
+class Model:
+    def __init__(self, fails):
+        self.fails = fails
+
+    def fit(self, frame, labels):
+        assert self.fails != "fit"
+        return self
+
+    def predict(self, frame):
+        assert self.fails != "predict" or (frame["x0"] < 9.9).all()
+        return ["0"] * len(frame)
+
+
+def make(fails):
+    return Model(fails)
+"""
+
+
+BUSY = """\
+source: {kind: generator, name: stagger, params: {classification_function: 0}, records: 4000}
+model: {kind: catboost, iterations: 10, depth: 3}
+detectors: [{kind: page_hinkley, threshold: 10}]
+policy: page_hinkley
+retraining: {first: 300, window: 300, latency: {per_1000_rows: 1000}}
+script:
+  - {kind: concept, at: 1000, shape: recurring, period: 100, to: {classification_function: 1}}
+"""
+"""Its concept changes more often than a model can be trained."""
+
+
+def events_of(tmp_path: Path, scenario: Path, *words: str) -> list[dict[str, Any]]:
+    """Return the events of a run whose directory holds what the page on runs says."""
+    out = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
+    driftline("run", scenario, "--out", out, *words)
+    listed = re.findall(r"^\| `([\w./<>]+)` \|", RUNS, re.M)
+    assert {path.name for path in out.iterdir()} <= {path.split("/")[0] for path in listed}
+    lines = (out / "events.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_events_have_the_fields_that_the_page_on_runs_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
     listed = {
-        kind: code(fields) | set(re.findall(r"`(\w+)`", fields))
+        kind: set(re.findall(r"`(\w+)`", fields))
         for kind, fields in re.findall(r"^\| `(\w+)` \| [^|]+ \| (.+) \|$", RUNS, re.M)
     }
-    for name in ("outage_and_missing", "long_training", "friedman_regression"):
-        out = tmp_path / name
-        small = ("--set", "model.iterations=10", "--set", "model.depth=3")
-        answer = driftline("run", ROOT / "scenarios" / f"{name}.yaml", *small, "--out", out)
-        assert answer.code == 0, answer.err
-        for line in (out / "events.jsonl").read_text("utf-8").splitlines():
-            event = json.loads(line)
-            own = set(list(event)[5:])
-            assert own <= listed[event["kind"]], f"{event['kind']}: {own - listed[event['kind']]}"
-    assert {path.name for path in out.iterdir()} <= {
-        path.strip("/").split("/")[0] for path in re.findall(r"^\| `([\w./<>]+)` \|", RUNS, re.M)
-    }
+    shipped = ROOT / "scenarios"
+    small = ("--set", "model.iterations=10", "--set", "model.depth=3")
+    found = events_of(tmp_path, shipped / "outage_and_missing.yaml", *small)
+    found += events_of(tmp_path, shipped / "friedman_regression.yaml", *small)
+    (tmp_path / "busy.yaml").write_text(BUSY, "utf-8")
+    found += events_of(tmp_path, tmp_path / "busy.yaml")
+    (tmp_path / "fragile_in_docs.py").write_text(FRAGILE, "utf-8")
+    for fails in ("fit", "predict"):
+        path = tmp_path / f"{fails}.yaml"
+        path.write_text(
+            "source: {kind: generator, name: sea, records: 1200}\n"
+            "model: {kind: python, factory: 'fragile_in_docs:make', vectorised: true, "
+            f"params: {{fails: {fails}}}}}\n"
+            "retraining: {first: 500}\n",
+            "utf-8",
+        )
+        found += events_of(tmp_path, path)
+    for event in found:
+        own = set(list(event)[5:])
+        assert own <= listed[event["kind"]], f"{event['kind']}: {own - listed[event['kind']]}"
+    assert {event["kind"] for event in found} == set(listed) & set(KINDS)
 
 
 def test_registries_hold_what_the_settings_name() -> None:
