@@ -83,7 +83,9 @@ def test_workers_change_nothing(tmp_path: Path, workers: int) -> None:
     feeds = [Made(index) for index in range(40)]
     found = []
     for count, slowness in ((1, 0), (workers, 5)):
-        flow = flow_of(feeds, tmp_path / str(count), NewestTrainer(slowness=slowness), size=count * 7)
+        flow = flow_of(
+            feeds, tmp_path / str(count), NewestTrainer(slowness=slowness), size=count * 7
+        )
         run(flow, count)
         found.append(finished(flow))
     assert found[0] == found[1]
