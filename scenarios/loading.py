@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from engine.batch import Schema
-from engine.documents import Document, Location, override, read, validate
+from engine.documents import Document, Location, override, read
 from engine.errors import InputError
 from engine.policies import build, with_needed
 from engine.settings import PythonModel
 from engine.training.fit import check_model, load_factory
+from engine.validation import validate
 from scenarios.checks import check_classes, check_script, check_times, check_variants
 from scenarios.spec import Scenario
 from scenarios.streams import Stream, open_streams
