@@ -18,7 +18,7 @@ $(STAMP): requirements.lock pyproject.toml setup.sh
 
 demo: setup ## run a drift scenario on real data
 	@rm -rf $(DEMO)
-	$(BIN)/driftline run scenarios/elec2.yaml --out $(DEMO)
+	$(BIN)/driftline run scenarios/elec2_heatwave.yaml --out $(DEMO)
 	@echo "Next: $(BIN)/driftline show $(DEMO); other scenarios are in scenarios/*.yaml"
 
 test: setup ## all tests but the slow ones

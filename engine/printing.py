@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 STREAMS_SHOWN = 20
 """So many streams get a line of their own; the others only count in the total."""
+WIDE = 130
+"""A terminal of fewer columns gets a narrower table."""
 DASH = "–"
 
 
@@ -67,52 +70,72 @@ def rate(errors: float, scored: int, task: str) -> str:
     return f"{errors / scored:.2%}" if task == "classification" else f"{errors / scored:.4g}"
 
 
-def verdict_table(about: Mapping[str, Any], summary: Mapping[str, Any]) -> Table:
-    """Return the table of a run: a line per stream, and the total."""
+def verdict_table(about: Mapping[str, Any], summary: Mapping[str, Any], width: int = WIDE) -> Table:
+    """Return the table of a run: a line per stream, and the total.
+
+    Parameters
+    ----------
+    about
+        Name of the policy, prices and task.
+    summary
+        The content of `summary.json`.
+    width
+        Columns of the terminal; in a narrow one the table has fewer.
+    """
     title = f"policy: {about['policy']}"
-    table = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
-    table.add_column("stream")
-    for heading in (
-        "records",
-        "error",
-        "error if never",
-        "drifts found",
-        "missed",
-        "delay",
-        "false alarms",
-        "retrains",
-        "retrain cost",
-        "total cost",
-    ):
-        table.add_column(heading, justify="right")
-    streams = summary["streams"]
+    table = Table(
+        title=title,
+        title_justify="left",
+        header_style="bold",
+        pad_edge=False,
+        box=box.HEAVY_HEAD if width >= WIDE else box.SIMPLE_HEAD,
+    )
+    total, streams = summary["total"], summary["streams"]
+    table.add_column("stream", no_wrap=True)
+    for heading in _cells(total, about["task"], width):
+        table.add_column(heading, justify="right", no_wrap=width < WIDE)
     for name in list(streams)[:STREAMS_SHOWN]:
-        table.add_row(name, *_cells(streams[name], about["task"]))
+        shown = name if width >= WIDE else name.rsplit("-", 1)[-1]
+        table.add_row(shown, *_cells(streams[name], about["task"], width).values())
     if len(streams) > STREAMS_SHOWN:
-        table.add_row(f"… {len(streams) - STREAMS_SHOWN} more", *[""] * 10)
+        table.add_row(f"… {len(streams) - STREAMS_SHOWN} more")
     if len(streams) > 1:
         table.add_section()
-        table.add_row("total", *_cells(summary["total"], about["task"]), style="bold")
+        table.add_row("total", *_cells(total, about["task"], width).values(), style="bold")
     return table
 
 
-def _cells(entry: Mapping[str, Any], task: str) -> list[str]:
-    """Return a line of the verdict table."""
-    retrains, cost = entry["retrains"], entry["cost"]
+def _cells(entry: Mapping[str, Any], task: str, width: int) -> dict[str, str]:
+    """Return a line of the verdict table, by heading."""
+    retrains, cost, drifts = entry["retrains"], entry["cost"], entry["drifts"]
     odd = [f"{retrains[key]} {key}" for key in ("rejected", "failed", "dropped") if retrains[key]]
-    drifts = entry["drifts"]
-    return [
-        number(entry["records"]),
-        rate(entry["errors"], entry["scored"], task),
-        rate(entry["baseline_errors"], entry["scored"], task),
-        f"{drifts['found']} of {drifts['true']}" if drifts["true"] is not None else DASH,
-        number(drifts["missed"]),
-        number(drifts["delay_mean"]),
-        number(entry["alarms"]["false"]),
-        f"{retrains['started']}" + (f" ({', '.join(odd)})" if odd else ""),
-        number(cost["retrains"] + cost["tuning"] + cost["reuse"]),
-        number(cost["total"]),
-    ]
+    error = rate(entry["errors"], entry["scored"], task)
+    never = rate(entry["baseline_errors"], entry["scored"], task)
+    found = DASH if drifts["true"] is None else f"{drifts['found']} of {drifts['true']}"
+    delay, false = number(drifts["delay_mean"]), number(entry["alarms"]["false"])
+    spent, total = number(cost["retrains"] + cost["tuning"] + cost["reuse"]), number(cost["total"])
+    if width < WIDE:
+        return {
+            "error": error,
+            "if never": never,
+            "found": found,
+            "delay": delay,
+            "false": false,
+            "retrains": f"{retrains['started']} for {spent}",
+            "total cost": total,
+        }
+    return {
+        "records": number(entry["records"]),
+        "error": error,
+        "error if never": never,
+        "drifts found": found,
+        "missed": number(drifts["missed"]),
+        "delay": delay,
+        "false alarms": false,
+        "retrains": f"{retrains['started']}" + (f" ({', '.join(odd)})" if odd else ""),
+        "retrain cost": spent,
+        "total cost": total,
+    }
 
 
 def print_run(about: Mapping[str, Any], summary: Mapping[str, Any], console: Console) -> None:
@@ -122,7 +145,7 @@ def print_run(about: Mapping[str, Any], summary: Mapping[str, Any], console: Con
         "prices": about["scenario"]["prices"],
         "task": about["scenario"]["labels"]["task"],
     }
-    console.print(verdict_table(facts, summary))
+    console.print(verdict_table(facts, summary, console.width))
     console.print(verdict(facts, summary), highlight=False)
     if summary["total"]["drifts"]["true"] is None:
         note = f"{DASH} in the drift columns: nobody scripted the drifts of this stream."

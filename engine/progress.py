@@ -35,9 +35,11 @@ class Progress:
 
         Examples
         --------
-        >>> Progress(10, champions={"a-0000": 3}, started={"a-0000": 5}).line()
-        'champion 3, 5 jobs'
+        >>> Progress(10).line(), Progress(10, {"a-0000": 4}, {"a-0000": 3}, {"a-0000": 5}).line()
+        ('starting', 'champion 3, 5 jobs')
         """
+        if not self.records:
+            return "starting"
         jobs = sum(self.started.values())
         models = list(self.champions.values())
         if len(models) == 1:
