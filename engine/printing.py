@@ -112,7 +112,8 @@ def _cells(entry: Mapping[str, Any], task: str, width: int) -> dict[str, str]:
     error = rate(entry["errors"], entry["scored"], task)
     never = rate(entry["baseline_errors"], entry["scored"], task)
     found = DASH if drifts["true"] is None else f"{drifts['found']} of {drifts['true']}"
-    delay, false = number(drifts["delay_mean"]), number(entry["alarms"]["false"])
+    mean = drifts["delay_mean"]
+    delay, false = number(None if mean is None else round(mean)), number(entry["alarms"]["false"])
     spent, total = number(cost["retrains"] + cost["tuning"] + cost["reuse"]), number(cost["total"])
     if width < WIDE:
         return {
@@ -122,7 +123,7 @@ def _cells(entry: Mapping[str, Any], task: str, width: int) -> dict[str, str]:
             "delay": delay,
             "false": false,
             "retrains": f"{retrains['started']} for {spent}",
-            "total cost": total,
+            "cost": total,
         }
     return {
         "records": number(entry["records"]),
