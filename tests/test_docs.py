@@ -237,6 +237,10 @@ def commands() -> Iterator[list[str]]:
                     yield words
 
 
+DEMO = ("scenarios/elec2_heatwave.yaml",)
+"""What `make demo` runs."""
+
+
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Lay a folder out as a clone is after `make demo`."""
@@ -244,8 +248,10 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rows = [f"{at % 7},{'rgb'[at % 3]},{'no' if at % 5 else 'yes'}" for at in range(600)]
     (tmp_path / "my.csv").write_text("\n".join(["x,c,y", *rows]) + "\n", "utf-8")
     monkeypatch.chdir(tmp_path)
-    made = driftline("run", "scenarios/elec2.yaml", "--policy", "never", "--out", "runs/demo")
+    made = driftline("run", *DEMO, "--out", "runs/demo")
     assert made.code == 0
+    said = next(line for line in made.out.splitlines() if line.startswith("adwin:"))
+    assert said in " ".join((ROOT / "README.md").read_text("utf-8").split()), "as the README says"
     return tmp_path
 
 
@@ -271,7 +277,8 @@ def test_other_commands_in_the_docs_are_there() -> None:
 
 
 def test_the_demo_is_the_command_of_the_makefile() -> None:
-    assert "driftline run scenarios/elec2.yaml" in (ROOT / "Makefile").read_text("utf-8")
+    command = f"driftline run {' '.join(DEMO)} --out $(DEMO)\n"
+    assert command in (ROOT / "Makefile").read_text("utf-8")
 
 
 # --- links and schema -----------------------------------------------------------------------
