@@ -33,6 +33,8 @@ SHARDS = 32
 """At most so many parts while a run grows."""
 ROW_GROUP = 65_536
 """Rows to a row group of a finished outcome file."""
+SMALL_BATCHES_MAX = 256
+"""So many batches of a stream are held before they are joined."""
 MOMENT = pa.timestamp("us", tz="UTC")
 TRACES = pa.schema(
     [
@@ -300,6 +302,9 @@ class StreamFile:
     def write(self, rows: pa.RecordBatch) -> None:
         """Append rows."""
         self._waiting.append(rows.select(self.schema.names))
+        if len(self._waiting) >= SMALL_BATCHES_MAX:  # each costs kilobytes, however few its rows
+            whole = pa.Table.from_batches(self._waiting, self.schema).combine_chunks()
+            self._waiting = whole.to_batches()
         self._rows += len(rows)
         if self._rows >= ROW_GROUP:
             self._write_groups(whole_only=True)
