@@ -125,7 +125,7 @@ def run(
     Outcomes depend on the scenario and its seed alone: not on workers, batches or restarts.
     """
     from engine.running import Plan, check_out, execute, finished, versions
-    from scenarios.loading import load, parse_set, prepare
+    from scenarios.loading import load, parse_set, prepare, rehearse
 
     given = [parse_set(text) for text in sets]
     if seed is not None:
@@ -139,6 +139,7 @@ def run(
         return
     check_out(out, resume)
     streams = prepare(loaded, cache_folder())
+    rehearse(loaded)
     about = about_run(loaded, streams[0].facts, versions())
     replay = about["replay"]
     click.echo(f"seed {loaded.scenario.seed}, replay with: {replay}", err=True)

@@ -8,12 +8,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from engine.batch import Schema
+import numpy as np
+
+from engine.batch import Labels, Schema, table_of
 from engine.documents import Document, Location, override, read
 from engine.errors import InputError
 from engine.policies import build, with_needed
-from engine.settings import PythonModel
-from engine.training.fit import check_model, load_factory
+from engine.settings import CatBoostModel, PythonModel
+from engine.training.fit import check_model, fit, load_factory
+from engine.training.jobs import Failed, Job
 from engine.validation import validate
 from scenarios.checks import check_classes, check_script, check_times, check_variants
 from scenarios.spec import Scenario
@@ -184,3 +187,25 @@ def _holds(data: Any, location: Location) -> bool:
             return False
         data = data[part]
     return True
+
+
+def rehearse(loaded: Loaded) -> None:
+    """Fit a tiny model with the user's `model.params`, which only CatBoost itself can judge.
+
+    Raises
+    ------
+    InputError
+        If CatBoost refuses them.
+    """
+    model = loaded.scenario.model
+    if not isinstance(model, CatBoostModel) or not model.params:
+        return
+    table = table_of({"x": [0.0, 1.0, 2.0, 3.0] * 5})
+    labels: Labels = np.array(["a", "b", "b", "a"] * 5, dtype=object)
+    if loaded.scenario.labels.task == "regression":
+        table = replace(table, schema=replace(table.schema, task="regression"))
+        labels = np.arange(20, dtype=np.float64)
+    outcome = fit(Job(table, labels, model.model_copy(update={"iterations": 2}), seed=0))
+    if isinstance(outcome, Failed):
+        place = loaded.document.place(("model", "params"))
+        raise InputError(f"model.params: CatBoost refuses them: {outcome.reason}", place)

@@ -138,6 +138,14 @@ def test_show_of_something_else_is_refused(tmp_path: Path) -> None:
     assert driftline("show", tmp_path / "nowhere").code == 2
 
 
+@pytest.mark.parametrize("params", ["{rsm: hello}", "{bootstrap_type: Nope}", "{rsm: 7.5}"])
+def test_model_params_that_catboost_refuses(small: Path, tmp_path: Path, params: str) -> None:
+    out = tmp_path / "run"
+    answer = driftline("run", small, "--set", f"model.params={params}", "--out", out)
+    assert (answer.code, out.exists()) == (2, False)
+    assert "CatBoost refuses them" in answer.err and len(answer.err.splitlines()) == 1
+
+
 def test_resume_refuses_another_scenario(small: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert driftline("run", small, "--out", out).code == 0
