@@ -82,6 +82,9 @@ def reported(command: Callable[P, None]) -> Callable[P, None]:
         except BrokenPipeError:
             sys.stdout = None
             sys.exit(1)
+        except OSError as error:
+            click.echo(f"failed: {error}", err=True)
+            sys.exit(1)
 
     return run
 
