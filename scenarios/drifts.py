@@ -2,8 +2,8 @@
 
 What an item does to a block follows from the seed, the item's number, the block's number and
 what the items before it left: arrays of chance are drawn for the full fixed block and looked up
-by source row. So neither batches nor restarts can change it. Drifts are applied in the order of
-the script, then faults of columns, then of labels, then of whole records.
+by source row. So neither batches nor restarts can change it. Prior drifts come first: they say
+which records there are. Then come other drifts, faults of columns, of labels, of whole records.
 """
 
 from __future__ import annotations
@@ -14,83 +14,33 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from engine.batch import MISSING, Bools, Codes, Floats, Ints, Labels, Table, concat_tables, known
-from engine.errors import EngineError, InputError
+from engine.batch import MISSING, Bools, Codes, Floats, Ints, Table, concat_tables, known
+from engine.errors import InputError
 from engine.quantities import records_and_micros
-from engine.seeds import derive, generator
-from engine.sources.blocks import BLOCK, Block, Source
+from engine.seeds import generator
+from engine.sources.blocks import BLOCK, Block
 from scenarios import spec
+from scenarios.donors import Donors, groups
+from scenarios.pieces import Piece
 from scenarios.ramps import weight
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Records made from the rows of one block, in the order of rows.
-
-    Parameters
-    ----------
-    rows
-        The source row that each record comes from, shape `(n,)`.
-    times
-        Event times in microseconds since 1970, shape `(n,)`.
-    table
-        The features.
-    labels
-        The truth, see `engine.batch.Labels`.
-    late_records, late_micros
-        How late each label is, in arrivals and in microseconds, shape `(n,)`.
-    places
-        How many source rows later than its own a record arrives, shape `(n,)`.
-    """
-
-    rows: Ints
-    times: Ints
-    table: Table
-    labels: Labels
-    late_records: Ints
-    late_micros: Ints
-    places: Ints
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, picked: slice | Ints | Bools) -> Piece:
-        return Piece(*(getattr(self, column)[picked] for column in self.__slots__))
-
-
-def piece_of(block: Block, delay: int | str = 0) -> Piece:
-    """Return a block's rows as records whose labels all take `delay` (records or a duration).
-
-    Examples
-    --------
-    >>> from engine.batch import plain_batch
-    >>> b = plain_batch({"x": [1.0, 2.0]}, ["a", "b"])
-    >>> piece_of(Block(1024, b.times, b.table, b.labels), delay=48).rows.tolist()
-    [1024, 1025]
-    """
-    records, micros = records_and_micros(delay)
-    rows = np.arange(block.row, block.row + len(block), dtype=np.int64)
-    return Piece(
-        rows,
-        block.times,
-        block.table,
-        block.labels,
-        np.full(len(rows), records, dtype=np.int64),
-        np.full(len(rows), micros, dtype=np.int64),
-        np.zeros(len(rows), dtype=np.int64),
-    )
 
 
 class Around(Protocol):
     """What a transform may look at besides the records that it is given."""
 
-    @property
-    def source(self) -> Source:
-        """The source of the stream."""
-        ...
-
     def first(self) -> Block:
         """Return the first block of the source, before any script."""
+        ...
+
+    def undrawn(self, item: int, block: Block, now: Piece) -> Piece:
+        """Return `now`, what the items before `item` leave of `block`, without prior drifts.
+
+        It is `now` itself where none is.
+        """
+        ...
+
+    def donors(self, item: int, number: int) -> Donors:
+        """Return what item `item`, a prior drift, may draw records from in block `number`."""
         ...
 
     def variant(self, item: int, number: int) -> Block | None:
@@ -147,6 +97,7 @@ def applied(piece: Piece, item: spec.Item, place: Place) -> Piece:
     Examples
     --------
     >>> from engine.batch import plain_batch
+    >>> from scenarios.pieces import piece_of
     >>> b = plain_batch({"x": [1.0, 2.0]}, ["a", "b"])
     >>> block = Block(0, b.times, b.table, b.labels)
     >>> tenfold = {"x": spec.ColumnShift(scale=10)}
@@ -170,26 +121,33 @@ def covariate(piece: Piece, drift: spec.CovariateDrift, weights: Floats, place: 
     chance = place.chance()
     chosen = place.uniform(chance, piece) < weights
     strength = weights if drift.shape == "incremental" else chosen.astype(np.float64)
-    table, schema = piece.table, piece.table.schema
-    numbers, codes = table.numbers.copy(order="K"), table.codes.copy(order="K")
-    levels = list(table.levels)
-    for name, shift in drift.columns.items():
-        if shift.mix is None:
-            at = schema.numeric.index(name)
-            numbers[:, at] = _shifted(numbers[:, at], shift, strength)
-        else:
-            at = schema.categorical.index(name)
-            drawn = place.uniform(chance, piece)
-            codes[:, at], levels[at] = _remixed(codes[:, at], levels[at], shift.mix, chosen, drawn)
+    mixes = {name: shift.mix for name, shift in drift.columns.items() if shift.mix is not None}
+    drawn = {name: place.uniform(chance, piece) for name in mixes}
+
+    def moved(table: Table) -> Table:
+        numbers, codes = table.numbers.copy(order="K"), table.codes.copy(order="K")
+        levels = list(table.levels)
+        for name, shift in drift.columns.items():
+            if name in mixes:
+                at = table.schema.categorical.index(name)
+                found = _remixed(codes[:, at], levels[at], mixes[name], chosen, drawn[name])
+                codes[:, at], levels[at] = found
+            else:
+                at = table.schema.numeric.index(name)
+                numbers[:, at] = _shifted(numbers[:, at], shift, strength)
+        return Table(table.schema, numbers, codes, tuple(levels))
+
+    table = moved(piece.table)
     if drift.correlation is not None:
+        assert place.around is not None
         noise = chance.standard_normal(BLOCK)[piece.rows - place.block.row]
-        whole = drift.shape == "incremental"
-        a, b = (schema.numeric.index(name) for name in drift.correlation.columns)
-        rows = ((weights > 0) if whole else chosen) & ~np.isnan(numbers[:, [a, b]]).any(axis=1)
-        numbers[rows, b] = _reordered(
-            numbers[rows, a], numbers[rows, b], drift.correlation.to, strength[rows], noise[rows]
-        )
-    return replace(piece, table=Table(schema, numbers, codes, tuple(levels)))
+        a, b = drift.correlation.columns
+        undrawn = place.around.undrawn(place.item, place.block, piece)
+        model = table if undrawn is piece else moved(undrawn.table)
+        there = (weights > 0) if drift.shape == "incremental" else chosen
+        new = _correlated(table, model, (a, b), drift.correlation.to, there, strength, noise)
+        table.numbers[:, table.schema.numeric.index(b)] = new
+    return replace(piece, table=table)
 
 
 def _shifted(values: Floats, shift: spec.ColumnShift, strength: Floats) -> Floats:
@@ -221,57 +179,74 @@ def _pick(mix: Mapping[str, float], drawn: Floats) -> Ints:
     return picked
 
 
-def _reordered(a: Floats, b: Floats, to: float, strength: Floats, noise: Floats) -> Floats:
-    """Return the values of `b` reordered so that their rank correlation with `a` becomes `to`.
+def _correlated(
+    table: Table,
+    model: Table,
+    pair: tuple[str, str],
+    to: float,
+    chosen: Bools,
+    strength: Floats,
+    noise: Floats,
+) -> Floats:
+    """Return column `b` of a pair, reordered until its rank correlation with `a` is `to`.
 
-    Normal scores with Pearson correlation 2 sin(π ρ / 6) have rank correlation ρ.
+    Normal scores with Pearson correlation 2 sin(π ρ / 6) have rank correlation ρ. Ranks and
+    values are those of `model`, the same records where no prior drift drew them: later records
+    decide over earlier ones here, and which were drawn depends on labels.
     """
     pearson = 2 * np.sin(np.pi * to / 6)
-    scores = pearson * _scores(a) + np.sqrt(max(0.0, 1 - pearson**2)) * noise
-    scores = strength * scores + (1 - strength) * _scores(b)
-    reordered = np.empty_like(b)
-    reordered[np.argsort(scores, kind="stable")] = np.sort(b)
-    return reordered
+    apart = np.sqrt(max(0.0, 1 - pearson**2))
+
+    def scores(a: Floats, b: Floats, rows: Bools) -> Floats:
+        new = pearson * _scores(a[rows], among[0]) + apart * noise[rows]
+        mixed: Floats = strength[rows] * new + (1 - strength[rows]) * _scores(b[rows], among[1])
+        return mixed
+
+    columns, models = [[t.number(name) for name in pair] for t in (table, model)]
+    rows, like = [chosen & ~np.isnan(one).any(axis=0) for one in (columns, models)]
+    among = [column[like] for column in models]
+    found = columns[1].copy()
+    if like.any():
+        order = np.sort(scores(models[0], models[1], like))
+        places = np.searchsorted(order, scores(columns[0], columns[1], rows))
+        found[rows] = np.sort(among[1])[np.minimum(places, len(order) - 1)]
+    return found
 
 
-def _scores(values: Floats) -> Floats:
-    """Return the normal scores of the ranks of `values`; equal values share their mean rank."""
+def _scores(values: Floats, among: Floats) -> Floats:
+    """Return the normal scores of the ranks of `values` among others; equals share a rank."""
     from scipy.special import ndtri  # a quarter of a second that only this needs
 
-    _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(counts) - (counts - 1) / 2
-    scores: Floats = ndtri((ranks[where] - 0.5) / max(1, len(values)))
+    ordered = np.sort(among)
+    below = np.searchsorted(ordered, values) + np.searchsorted(ordered, values, side="right")
+    half = 0.5 / len(ordered)
+    scores: Floats = ndtri(np.clip(below * half, half, 1 - half))
     return scores
 
 
 def prior(piece: Piece, drift: spec.PriorDrift, weights: Floats, place: Place) -> Piece:
-    """Draw labels from another mix; where one changes, draw the features that go with it."""
+    """Let records arrive by another mix of labels.
+
+    Each is drawn anew, features and label, whatever its own label is: else its features would
+    give away the label before it is known. Where nothing can be drawn a record stays as it is,
+    and one without a label stays without.
+    """
     assert place.around is not None
     chance = place.chance()
-    labels, there = piece.labels, known(piece.labels)
-    chosen = (place.uniform(chance, piece) < weights) & there
-    picked = _pick(drift.mix, place.uniform(chance, piece))
-    spare = place.uniform(chance, piece)
-    in_mix = np.array([label in drift.mix for label in labels], dtype=bool)
-    wanted = labels.copy()
-    named = chosen & (picked < len(drift.mix))
-    wanted[named] = np.array(list(drift.mix), dtype=object)[picked[named]]
-    others = labels[there & ~in_mix]
-    if len(others):
-        rest = chosen & (picked == len(drift.mix)) & in_mix
-        wanted[rest] = others[(spare[rest] * len(others)).astype(np.int64)]
-    changed = there & (wanted != labels)
-    table, labels = piece.table, labels.copy()
-    for label in sorted(set(wanted[changed])):
-        rows = changed & (wanted == label)
-        seed = derive(place.seed, "script", place.item, place.number, label)
-        try:
-            drawn = place.around.source.draw(place.block, wanted[rows], seed)
-        except EngineError:  # the source has no such record here: these rows stay as they are
-            continue
-        table = _inserted(table, rows, drawn)
-        labels[rows] = label
-    return replace(piece, table=table, labels=labels)
+    chosen = place.uniform(chance, piece) < weights
+    shares = _pick(drift.mix, place.uniform(chance, piece))
+    drawn = place.uniform(chance, piece)
+    donors = place.around.donors(place.item, place.number)
+    picked = np.full(len(piece), -1, dtype=np.int64)
+    for number, group in enumerate(groups(donors.labels, tuple(drift.mix))):
+        rows = chosen & (shares == number)
+        picked[rows] = donors.pick(piece.rows[rows] - place.block.row, group, drawn[rows])
+    found = picked >= 0
+    labels, there = piece.labels.copy(), found & known(piece.labels)
+    labels[there] = donors.labels[picked[there]]
+    return replace(
+        piece, table=_inserted(piece.table, found, donors.table[picked[found]]), labels=labels
+    )
 
 
 def concept(piece: Piece, drift: spec.ConceptDrift, weights: Floats, place: Place) -> Piece:
@@ -437,5 +412,7 @@ ROW_FAULTS: dict[str, FaultTransform] = {
     "duplicates": duplicates,
     "out_of_order": out_of_order,
 }
-DRIFTS: dict[str, DriftTransform] = {"covariate": covariate, "prior": prior, "concept": concept}
+PRIOR_DRIFTS: dict[str, DriftTransform] = {"prior": prior}
+OTHER_DRIFTS: dict[str, DriftTransform] = {"covariate": covariate, "concept": concept}
+DRIFTS = PRIOR_DRIFTS | OTHER_DRIFTS
 FAULTS: dict[str, FaultTransform] = COLUMN_FAULTS | LABEL_FAULTS | ROW_FAULTS

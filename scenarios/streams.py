@@ -9,26 +9,30 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from engine.batch import Batch, Mark, Schema, Table, concat, concat_tables
+from engine.batch import Batch, Mark, Schema, Table, concat
 from engine.errors import EngineError
 from engine.quantities import interval_micros, moment_micros
 from engine.seeds import derive
 from engine.sources.blocks import BLOCK, Block, Source
 from scenarios import spec
+from scenarios.donors import Donors, Past, everywhere
 from scenarios.drifts import (
     COLUMN_FAULTS,
-    DRIFTS,
     LABEL_FAULTS,
+    OTHER_DRIFTS,
+    PRIOR_DRIFTS,
     ROW_FAULTS,
-    Piece,
     Place,
     applied,
-    piece_of,
 )
+from scenarios.pieces import Piece, joined, piece_of
 from scenarios.ramps import switches
 
 Item = TypeVar("Item")
-STAGES = (DRIFTS, COLUMN_FAULTS, LABEL_FAULTS, ROW_FAULTS)
+Stages = tuple[Mapping[str, Any], ...]
+ARRIVAL: Stages = (LABEL_FAULTS, ROW_FAULTS)
+"""What decides when records and labels arrive."""
+STAGES: Stages = (PRIOR_DRIFTS, OTHER_DRIFTS, COLUMN_FAULTS, *ARRIVAL)
 """Items are applied stage by stage, within a stage in the order of the script."""
 
 
@@ -181,18 +185,18 @@ class Stream:
             yield replace(position, block=number), batch
             position = Position(number + 1, batch.end, 0, position.marks + len(found))
 
-    def _arrivals(self, start: int) -> Iterator[tuple[int, Piece]]:
+    def _arrivals(self, start: int, stages: Stages = STAGES) -> Iterator[tuple[int, Piece]]:
         """Yield block numbers from `start` on with their records in order of arrival.
 
         Late records are carried into the next block, no further: `by` is less than a block. So
         to begin at a block it is enough to read the one before.
         """
-        reader = _Reader(self)
+        reader = _Reader(self, stages)
         carried: Piece | None = None
         for block in self.source.blocks(start - 1 if reader.carries_into(start) else start):
             number, end = block.row // BLOCK, block.row + BLOCK
             piece = reader.piece(block)
-            piece = _joined(carried, piece) if carried is not None else piece
+            piece = joined(carried, piece) if carried is not None else piece
             carried = None
             if piece.places.any():
                 due = piece.rows + piece.places
@@ -203,11 +207,12 @@ class Stream:
                 yield number, piece
 
 
-def ordered(script: Sequence[spec.Item], index: int) -> tuple[tuple[int, spec.Item], ...]:
+def ordered(
+    script: Sequence[spec.Item], index: int, stages: Stages = STAGES
+) -> tuple[tuple[int, spec.Item], ...]:
     """Return the items that touch stream `index` with their numbers, in order of application.
 
-    Drifts come first, then faults of columns, of labels and of whole records; among equals the
-    order of the script counts.
+    That is stage by stage; among equals the order of the script counts.
 
     Examples
     --------
@@ -218,7 +223,7 @@ def ordered(script: Sequence[spec.Item], index: int) -> tuple[tuple[int, spec.It
     [1, 0]
     """
     mine = [(n, item) for n, item in enumerate(script) if _touches(item, index)]
-    return tuple(item for stage in STAGES for item in mine if item[1].kind in stage)
+    return tuple(item for stage in stages for item in mine if item[1].kind in stage)
 
 
 def scripted(script: Sequence[spec.Item], index: int, rows: int) -> tuple[Mark, ...]:
@@ -371,10 +376,12 @@ def _open_source(scenario: spec.Scenario, seed: int, base: Path, cache: Path) ->
 class _Reader:
     """Turns blocks into pieces; remembers open variants and held values, which change nothing."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, stages: Stages) -> None:
         self.source = stream.source
         self._stream = stream
-        self._items = ordered(stream.script, stream.index)
+        self._items = ordered(stream.script, stream.index, stages)
+        self._pasts: dict[int, Past] = {}
+        self._pools: dict[int, Donors] = {}
         self._variants: dict[int, Source] = {}
         self._open: dict[int, tuple[int, Iterator[Block]]] = {}
         self._held: dict[int, Table] = {}
@@ -401,6 +408,27 @@ class _Reader:
         if self._first is None:
             self._first = next(self.source.blocks())
         return self._first
+
+    def undrawn(self, item: int, block: Block, now: Piece) -> Piece:
+        if not any(other.kind in PRIOR_DRIFTS for _, other in self._items):
+            return now
+        return _Reader(self._stream, (OTHER_DRIFTS,)).piece(block, before=item)
+
+    def donors(self, item: int, number: int) -> Donors:
+        drift = self._stream.script[item]
+        assert isinstance(drift, spec.PriorDrift)
+        named = tuple(drift.mix)
+        if item not in self._pools and item not in self._pasts:
+            made = self.source.pool(named, others=sum(drift.mix.values()) < 1 - 1e-9)
+            if made is not None:
+                self._pools[item] = everywhere(*made)
+            else:
+                self._pasts[item] = Past(self._undrifted, named)
+        return self._pools[item] if item in self._pools else self._pasts[item].at(number)
+
+    def _undrifted(self) -> Iterator[Piece]:
+        """Walk over the stream as it would arrive without drifts; its columns are whole."""
+        return (piece for _, piece in self._stream._arrivals(0, ARRIVAL))
 
     def variant(self, item: int, number: int) -> Block | None:
         if item not in self._variants:
@@ -446,17 +474,4 @@ def _placed(marks: Sequence[Mark], piece: Piece, first: int) -> tuple[Mark, ...]
         replace(mark, seq=first + int(at))
         for mark, at in zip(marks, places, strict=True)
         if at < len(piece)
-    )
-
-
-def _joined(a: Piece, b: Piece) -> Piece:
-    """Return the records of two pieces, one after the other."""
-    return Piece(
-        np.concatenate([a.rows, b.rows]),
-        np.concatenate([a.times, b.times]),
-        concat_tables([a.table, b.table]),
-        np.concatenate([a.labels, b.labels]),
-        np.concatenate([a.late_records, b.late_records]),
-        np.concatenate([a.late_micros, b.late_micros]),
-        np.concatenate([a.places, b.places]),
     )

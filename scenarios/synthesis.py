@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.batch import Labels, Schema, Table, concat_tables, known
-from engine.errors import EngineError, InputError
+from engine.errors import InputError
 from engine.seeds import derive
-from engine.sources.blocks import BLOCK, Block, made_times
+from engine.sources.blocks import BLOCK, POOL_ROWS, Block, made_times
 from engine.sources.cells import Cells
 from engine.sources.file import FileSource, Kind, listed
 from scenarios.copulas import (
@@ -49,8 +49,6 @@ SYNTHESIS_VERSION = 1
 """Raise this when this module changes what its inputs lead to."""
 CHUNK = 16 * BLOCK
 """Rows sampled at a time."""
-POOL_ROWS = 4 * BLOCK
-"""Rows per label that draws choose from."""
 POOL_CHUNKS_MAX = 32
 """How many chunks are searched for them."""
 KDE_ROWS_MAX = 300
@@ -199,31 +197,21 @@ class SyntheticSource:
             )
         return other
 
-    def draw(self, block: Block, wanted: Labels, seed: int) -> Table:
-        """Return sampled records of the wanted labels.
+    def pool(self, named: Sequence[str], others: bool) -> tuple[Table, Labels]:
+        """Return sampled records by label: the first that come up among `POOL_CHUNKS_MAX` chunks.
 
-        They are chosen, with replacement, from up to `POOL_ROWS` sampled records of each label.
         SDV's own conditional sampling holds the label at one point of its latent interval, which
         shifts what it is correlated with; filtering does not.
-
-        Raises
-        ------
-        EngineError
-            If records with a label do not occur among `POOL_CHUNKS_MAX` chunks.
         """
-        if self.origin.task == "regression":
-            raise EngineError("labels are numbers: records cannot be drawn for them")
-        chance = np.random.default_rng(seed)
-        parts, places = [], []
-        for label in dict.fromkeys(wanted.tolist()):
-            pool = self._pool(label)
-            at = np.flatnonzero(wanted == label)
-            chosen = pool.take(pa.array(chance.integers(len(pool), size=len(at))))
-            parts.append(to_table(Cells(chosen, 0, "sample"), self.schema))
-            places.append(at)
+        labels = self.model.info["labels"]
+        parts = [self._pool([label], True) for label in named if labels is None or label in labels]
+        if others and (labels is None or set(labels) - set(named)):
+            parts.append(self._pool(sorted(named), False))
         if not parts:
-            return block.table[:0]
-        return concat_tables(parts)[np.argsort(np.concatenate(places))]
+            return next(self.blocks()).table[:0], np.array([], dtype=object)
+        cells = [Cells(part, 0, "sample") for part in parts]
+        table = concat_tables([to_table(each, self.schema) for each in cells])
+        return table, np.concatenate([labels_of(each, self.origin) for each in cells])
 
     def _rows_of(self, number: int) -> Any:
         if self._chunk is None or self._chunk[0] != number:
@@ -232,19 +220,15 @@ class SyntheticSource:
             self._chunk = (number, made)
         return self._chunk[1]
 
-    def _pool(self, label: str) -> Any:
-        if label not in self._pools:
-            name = hashlib.sha256(label.encode()).hexdigest()[:32]
+    def _pool(self, labels: list[str], inside: bool) -> Any:
+        """Return sampled rows whose label is among some, or is none of them."""
+        name = identity(labels, inside)
+        if name not in self._pools:
             path = self._samples("pool") / f"{name}.parquet"
-            self._pools[label] = stored(path, lambda: self._search(label))
-        return self._pools[label]
+            self._pools[name] = stored(path, lambda: self._search(labels, inside))
+        return self._pools[name]
 
-    def _search(self, label: str) -> Any:
-        labels = self.model.info["labels"]
-        if labels is not None and label not in labels:
-            raise EngineError(
-                f"{self.origin.path}: no record has label {label!r}, only {listed(labels)}"
-            )
+    def _search(self, labels: list[str], inside: bool) -> Any:
         found, rows = [], 0
         for number in range(POOL_CHUNKS_MAX):
             if number < len(self._searched):
@@ -252,15 +236,13 @@ class SyntheticSource:
             else:
                 chunk = self.model.sample(derive(self.seed, "pool", number))
                 self._searched += [chunk] if number < 4 else []
-            found.append(chunk.filter(pc.equal(chunk.column(self.origin.label), label)))
+            own = chunk.column(self.origin.label)
+            mine = pc.is_in(own, value_set=pa.array(labels, pa.string()))
+            mine = mine if inside else pc.and_(pc.is_valid(own), pc.invert(mine))
+            found.append(chunk.filter(mine))
             rows += len(found[-1])
             if rows >= POOL_ROWS:
                 break
-        if not rows:
-            raise EngineError(
-                f"{self.origin.path}: no record with label {label!r} came up among "
-                f"{POOL_CHUNKS_MAX * CHUNK} sampled ones: leave it out of mix"
-            )
         return pa.concat_tables(found).slice(0, POOL_ROWS)
 
     def _samples(self, stream: str) -> Path:

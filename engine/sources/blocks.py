@@ -7,7 +7,7 @@ the stream is later cut into batches.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
@@ -18,6 +18,8 @@ from engine.batch import Ints, Labels, Schema, Table
 
 BLOCK = 1024
 """Rows in a block; the last one of a source may have fewer."""
+POOL_ROWS = 4 * BLOCK
+"""Records of each label in a pool to draw from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +84,17 @@ class Source(Protocol):
         """
         ...
 
-    def draw(self, block: Block, wanted: Labels, seed: int) -> Table:
-        """Return features for records whose labels are `wanted`, shape `(len(wanted),)`.
+    def pool(self, named: Sequence[str], others: bool) -> tuple[Table, Labels] | None:
+        """Return records made to be drawn from, with their labels; None if none can be made.
 
-        They follow the source's distribution given the label at the place of `block`.
+        None of them depends on a row of the source.
 
-        Raises
-        ------
-        EngineError
-            If the source knows no record of a wanted label there.
+        Parameters
+        ----------
+        named
+            Labels to have up to `POOL_ROWS` records of each; some may not come up.
+        others
+            Whether to have as many with other labels too, in the mix of the source.
         """
         ...
 

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.batch import Ints, Labels, Schema, Table, Task, known
-from engine.errors import EngineError, InputError
+from engine.errors import InputError
 from engine.sources.blocks import BLOCK, Block, made_times
 from engine.sources.cells import Cells, shorten
 
@@ -222,15 +222,8 @@ class FileSource:
             raise InputError(f"must have the same columns as {self.shown}, but {what}", path)
         return other
 
-    def draw(self, block: Block, wanted: Labels, seed: int) -> Table:
-        """Return rows of `block` itself, drawn with replacement, whose labels are `wanted`.
-
-        Raises
-        ------
-        EngineError
-            If no row of the block has a wanted label.
-        """
-        return draw_from_block(block, wanted, seed, self.shown)
+    def pool(self, named: Sequence[str], others: bool) -> None:
+        """Make no records: a file has those only that it has."""
 
     def _check_names(self, names: Sequence[str]) -> None:
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -378,40 +371,6 @@ def cut(pieces: Iterator[tuple[int, Any]], start: int, stop: int) -> Iterator[tu
             break
     if count:
         yield row, pa.Table.from_batches(held)
-
-
-def draw_from_block(block: Block, wanted: Labels, seed: int, origin: str) -> Table:
-    """Return rows of `block`, drawn with replacement, whose labels are `wanted`.
-
-    Parameters
-    ----------
-    block
-        The rows to draw from, each with equal chance among those of its label.
-    wanted
-        The labels.
-    seed
-        Seed of the draws.
-    origin
-        Where the block is from, for the message.
-
-    Raises
-    ------
-    EngineError
-        If no row of the block has a wanted label.
-    """
-    chance = np.random.default_rng(seed)
-    chosen = np.zeros(len(wanted), dtype=np.int64)
-    for label in dict.fromkeys(wanted.tolist()):
-        rows = np.flatnonzero(block.labels == label)
-        if not len(rows):
-            last = block.row + len(block) - 1
-            raise EngineError(
-                f"{origin}: no record with label {label!r} among rows {block.row} to {last}, "
-                "so none can be drawn: leave it out of mix, or start the drift elsewhere"
-            )
-        places = np.flatnonzero(wanted == label)
-        chosen[places] = rows[chance.integers(len(rows), size=len(places))]
-    return block.table[chosen]
 
 
 def unreadable(path: Path, shown: str, error: Exception) -> InputError:

@@ -12,11 +12,10 @@ from typing import Any, Literal
 import numpy as np
 
 from engine.batch import Labels, Schema, Table, Task, encode
-from engine.errors import EngineError, InputError
+from engine.errors import InputError
 from engine.seeds import derive
-from engine.sources.blocks import BLOCK, Block, made_times
+from engine.sources.blocks import BLOCK, POOL_ROWS, Block, made_times
 from engine.sources.cells import shorten
-from engine.sources.file import draw_from_block
 
 Param = Literal["bool", "int", "float", "str", "ints"]
 FUNCTION: dict[str, Param] = {"classification_function": "int", "balance_classes": "bool"}
@@ -111,6 +110,11 @@ CONCEPT_SEEDS = {
 
 BOUND_TO_ROWS = ("hyperplane", "led_drift", "random_rbf_drift")
 """Generators whose concept follows from the seed of the rows, or moves from row to row."""
+
+POOL_TRIES = 16 * POOL_ROWS
+"""How many records are made to find those of a pool."""
+OTHERS = ""
+"""Stands for all labels that are not named; none is empty."""
 
 TYPES: dict[Param, tuple[str, tuple[type, ...]]] = {
     "bool": ("true or false", (bool,)),
@@ -251,40 +255,25 @@ class GeneratorSource:
             )
         return other
 
-    def draw(self, block: Block, wanted: Labels, seed: int) -> Table:
-        """Return fresh records of the wanted labels; rows of `block` where concepts are bound.
+    def pool(self, named: Sequence[str], others: bool) -> tuple[Table, Labels] | None:
+        """Return fresh records of the same concept; none where the concept is bound to its rows.
 
-        A generator in `BOUND_TO_ROWS` cannot make another record by the concept at `block`, so
-        that rows of the block itself are drawn, with replacement.
-
-        Raises
-        ------
-        EngineError
-            If a label is not found among many records.
+        At most `POOL_TRIES` are made, so that a rare label has fewer.
         """
         if self.name in BOUND_TO_ROWS:
-            return draw_from_block(block, wanted, seed, self.name)
-        if self.schema.task == "regression":
-            raise EngineError(f"{self.name}: labels are numbers, records cannot be drawn for them")
-        places: dict[str, list[int]] = {}
-        for at, label in enumerate(wanted.tolist()):
-            places.setdefault(label, []).append(at)
-        tries = 200 * len(wanted) + 20_000
-        found: list[Any] = [None] * len(wanted)
-        for features, label in islice(self._rows(seed), tries):
-            if not places:
-                break
+            return None
+        room = dict.fromkeys([*named, OTHERS] if others else named, POOL_ROWS)
+        found: list[tuple[Any, str]] = []
+        for features, label in islice(self._rows(derive(self.seed, "pool")), POOL_TRIES):
             text = str(int(label))
-            if text in places:
-                found[places[text].pop()] = features
-                if not places[text]:
-                    del places[text]
-        if places:
-            raise EngineError(
-                f"{self.name}: no record with label {' or '.join(map(repr, sorted(places)))} "
-                f"came up in {tries} tries: leave it out of mix"
-            )
-        return to_table(self.schema, found)
+            kind = text if text in named else OTHERS
+            if room.get(kind, 0):
+                room[kind] -= 1
+                found.append((features, text))
+            if not any(room.values()):
+                break
+        table = to_table(self.schema, [features for features, _ in found])
+        return table, np.array([label for _, label in found], dtype=object)
 
     def _rows(self, seed: int | None = None) -> Iterator[tuple[dict[Any, Any], Any]]:
         """Yield records without end: the source's own, or others of its concept for a seed."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
 
 from engine.batch import Batch, Labels, Schema, Table, table_of
-from engine.errors import EngineError
 from engine.seeds import generator
 from engine.sources.blocks import BLOCK, Block
 from scenarios import spec
@@ -25,6 +24,8 @@ class MemorySource:
     rows: int = 5000
     regression: bool = False
     offset: float = 0.0
+    makes: bool = True
+    planted: Mapping[int, str | None] = field(default_factory=dict)
 
     @property
     def schema(self) -> Schema:
@@ -59,19 +60,24 @@ class MemorySource:
             labels[:] = "new"
         if self.regression:
             labels = 10.0 * x
+        for row, label in self.planted.items():
+            if first <= row < first + size:
+                labels[row - first] = label
         table = Table(self.schema, table.numbers, table.codes, table.levels)
         return Block(first, np.arange(first, first + size) * 1_000_000, table, labels)
 
     def variant(self, changes: Mapping[str, Any]) -> MemorySource:
         return MemorySource(**{"rows": self.rows, "regression": self.regression, **changes})
 
-    def draw(self, block: Block, wanted: Labels, seed: int) -> Table:
-        if "never" in wanted:
-            raise EngineError("no such record")
-        x = generator(seed).random(len(wanted)) + np.where(wanted == "yes", 50.0, -50.0)
-        letters = ["drawn"] * len(wanted)
+    def pool(self, named: Sequence[str], others: bool) -> tuple[Table, Labels] | None:
+        if not self.makes:
+            return None
+        wanted = [name for name in named if name != "never"] + ["third", "fourth"] * others
+        labels = np.repeat(np.array(wanted, dtype=object), 2000)
+        x = generator(9).random(len(labels)) + np.where(labels == "yes", 50.0, -50.0)
+        letters = ["drawn"] * len(x)
         columns = {"x": x.tolist(), "y": x.tolist(), "c": letters, "d": letters}
-        return table_of(columns, categorical=["c", "d"])
+        return table_of(columns, categorical=["c", "d"]), labels
 
 
 def item_of(**settings: Any) -> spec.Item:

@@ -146,41 +146,104 @@ def test_incremental_correlation_grows() -> None:
 # --- prior and concept ----------------------------------------------------------------------
 
 
-def test_prior_has_its_mix_and_draws_features_where_the_label_changed() -> None:
+def test_prior_draws_every_record_from_its_mix() -> None:
     batch = run({"kind": "prior", "at": 1000, "mix": {"yes": 0.8}})
-    old, new = PLAIN.labels[1000:], batch.labels[1000:]
+    new = batch.labels[1000:]
     assert (new == "yes").mean() == pytest.approx(0.8, abs=0.02)
+    assert (new == "third").mean() == pytest.approx(0.1, abs=0.02)
+    assert not (new == "no").any()
     x, c = batch.table.number("x")[1000:], batch.table.texts("c")[1000:]
-    changed = old != new
-    assert (c[changed] == "drawn").all()
-    assert np.array_equal(x[~changed], X[1000:][~changed])
-    assert (np.where(new == "yes", x, -x)[changed] >= 49).all()
-    assert len(set(x[changed])) == changed.sum()
+    assert (c == "drawn").all()
+    assert (np.where(new == "yes", x, -x) >= 49).all()
+    assert len(set(x)) > 0.5 * len(x)
     assert np.array_equal(batch.times, PLAIN.times)
 
 
 def test_prior_full_mix_leaves_no_other_label() -> None:
     batch = run({"kind": "prior", "at": 1000, "mix": {"yes": 0.7, "no": 0.3}})
     assert (batch.labels[1000:] == "yes").mean() == pytest.approx(0.7, abs=0.02)
+    assert set(batch.labels[1000:]) == {"yes", "no"}
 
 
-def test_prior_of_a_label_that_the_source_cannot_draw_leaves_rows_as_they_are() -> None:
-    batch = run({"kind": "prior", "at": 1000, "mix": {"never": 1.0}})
+@pytest.mark.parametrize("makes", [True, False])
+def test_prior_of_a_label_that_never_comes_leaves_rows_as_they_are(makes: bool) -> None:
+    source = MemorySource(makes=makes)
+    batch = run({"kind": "prior", "at": 1000, "mix": {"never": 1.0}}, source=source)
     assert (batch.labels == PLAIN.labels).all()
     assert np.array_equal(batch.table.number("x"), X)
 
 
-def test_prior_keeps_the_shares_of_the_labels_it_does_not_name() -> None:
-    third = {"column": "y", "below": 0.0}
-    third_label = {"kind": "concept", "at": 0, "relabel": {"no": "maybe"}, "where": third}
-    old = run(third_label).labels
-    new = run(third_label, {"kind": "prior", "at": 0, "mix": {"yes": 0.1}}).labels
-    unnamed = old != "yes"
-    assert ((new == old) | (new == "yes"))[unnamed].all()
-    assert (new == "yes").mean() == pytest.approx(0.1, abs=0.02)
-    assert (new == "maybe").mean() == pytest.approx(
-        0.9 * (old == "maybe").sum() / unnamed.sum(), abs=0.03
-    )
+@pytest.mark.parametrize("source", [MemorySource(), MemorySource(makes=False)])
+def test_prior_comes_before_other_drifts(source: MemorySource) -> None:
+    prior = {"kind": "prior", "at": 1500, "mix": {"yes": 1.0}}
+    relabel = {"kind": "concept", "at": 0, "relabel": {"yes": "maybe"}}
+    one, other = run(prior, relabel, source=source), run(relabel, prior, source=source)
+    assert set(one.labels[1500:]) == set(other.labels[1500:]) == {"maybe"}
+
+
+def test_prior_of_a_source_that_makes_none_draws_from_its_newest_known_records() -> None:
+    drift = {"kind": "prior", "at": 3000, "mix": {"yes": 0.9}}
+    batch = run(drift, source=MemorySource(makes=False))
+    row_of = {x: row for row, x in enumerate(X)}
+    rows = np.array([row_of[x] for x in batch.table.number("x")])
+    new, old = rows[3000:], np.arange(3000, len(rows))
+    assert (rows[:3000] == np.arange(3000)).all()
+    assert (new < old).all()  # a label without delay is known after its own record
+    assert (batch.labels == PLAIN.labels[rows]).all()
+    assert (batch.labels[3000:] == "yes").mean() == pytest.approx(0.9, abs=0.02)
+    assert (old - new)[batch.labels[3000:] == "yes"].max() < 5 * BLOCK
+    assert len(set(new)) > 900
+
+
+RULES: list[tuple[int | str, list[dict[str, Any]]]] = [
+    (0, []),
+    (1, []),
+    (300, []),
+    (1500, []),
+    ("400s", []),
+    (200, [{"kind": "late_labels", "at": 900, "until": 2600, "delay": 700, "share": 0.5}]),
+    (200, [{"kind": "late_labels", "at": 900, "until": 2600, "delay": "700s", "share": 0.5}]),
+    (30, [{"kind": "outage", "at": 1500, "until": 2300}]),
+    ("30s", [{"kind": "outage", "at": 1500, "until": 2300}]),
+    (90, [{"kind": "out_of_order", "at": 900, "until": 2600, "share": 0.4, "by": 300}]),
+    ("90s", [{"kind": "out_of_order", "at": 900, "until": 2600, "share": 0.4, "by": 300}]),
+    (90, [{"kind": "duplicates", "at": 900, "until": 2600, "share": 0.4}]),
+    (90, [{"kind": "missing_labels", "at": 900, "until": 2600, "share": 0.4}]),
+    (90, [{"kind": "stuck", "at": 1400, "until": 2600, "columns": ["y"]}]),
+]
+
+
+@pytest.mark.parametrize(("delay", "others"), RULES)
+@pytest.mark.parametrize("over", [0, 1200])
+def test_prior_shows_no_label_before_it_is_known(
+    delay: int | str, others: list[dict[str, Any]], over: int
+) -> None:
+    script = [{"kind": "prior", "at": 1100, "over": over, "mix": {"yes": 0.6}}, *others]
+    items = tuple(item_of(**item) for item in script)
+
+    def arrived(planted: dict[int, str | None]) -> Batch:
+        source = MemorySource(3000, makes=False, planted=planted)
+        return concat(list(Stream("t", 0, 3, source, items, delay).batches(700)))
+
+    plain = arrived({})
+    now = np.maximum.accumulate(plain.times)
+    told = 0
+    for row in (700, 1023, 1024, 1290, 1550, 2100):
+        mine = plain.times == row * 1_000_000
+        if not mine.any():  # lost in an outage
+            continue
+        due = np.arange(len(plain))[mine] + plain.late_records[mine]
+        due = np.maximum(due, np.searchsorted(now, now[mine] + plain.late_micros[mine]))
+        seen = slice(0, int(due.min()) + 1)  # predicted before the label comes
+        for label in ("no", "yes", "unheard of", None):
+            other = arrived({row: label})
+            parts = [(a.table[seen], a.labels[seen][~mine[seen]]) for a in (plain, other)]
+            assert same(parts[0][0].numbers, parts[1][0].numbers).all()
+            for column in ("c", "d"):
+                assert (parts[0][0].texts(column) == parts[1][0].texts(column)).all()
+            assert (parts[0][1] == parts[1][1]).all()
+            told += not same(plain.table.numbers, other.table.numbers).all()
+    assert told > 0  # a label that is known does make a difference
 
 
 @pytest.mark.parametrize(

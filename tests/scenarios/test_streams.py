@@ -275,7 +275,7 @@ def test_order_of_application() -> None:
     script = [item_of(**item) for item in reversed(EVERYTHING)]
     kinds = [item.kind for _, item in ordered(script, 0)]
     assert kinds == [
-        *("concept", "prior", "covariate", "covariate", "concept"),
+        *("prior", "concept", "covariate", "covariate", "concept"),
         *("swapped", "missing", "stuck", "missing_labels", "late_labels"),
         *("out_of_order", "out_of_order", "duplicates", "outage"),
     ]

@@ -158,8 +158,7 @@ def test_chunks_do_not_depend_on_those_before(make: Make, tmp_path: Path) -> Non
 
 def test_warm_cache_neither_fits_nor_samples(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     before = [*make().blocks()]
-    wanted = np.array(["yes", "no"], dtype=object)
-    drawn = make().draw(before[0], wanted, 1)
+    drawn, _ = make().pool(["yes", "no"], others=False)
     facts = make().facts
 
     def never(*_: Any, **__: Any) -> None:
@@ -170,7 +169,7 @@ def test_warm_cache_neither_fits_nor_samples(make: Make, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "sdv", None)
     assert all(map(same, make().blocks(), before))
     assert make().facts == facts
-    again = make().draw(before[0], wanted, 1)
+    again, _ = make().pool(["yes", "no"], others=False)
     assert np.array_equal(again.numbers, drawn.numbers, equal_nan=True)
 
 
@@ -190,8 +189,8 @@ blocks = list(source.blocks())
 for block in blocks:
     digest.update(block.table.numbers.tobytes() + block.table.codes.tobytes())
     digest.update(repr(block.labels.tolist()).encode())
-drawn = source.draw(blocks[0], np.array(["yes", "no"] * 20, dtype=object), 9)
-digest.update(drawn.numbers.tobytes())
+drawn, labels = source.pool(["yes", "no"], others=True)
+digest.update(drawn.numbers.tobytes() + repr(labels.tolist()).encode())
 home = Path(sys.argv[2]) / "home"
 print(digest.hexdigest(), [str(path) for path in home.rglob("*") if "sdv" in path.name.lower()])
 """
@@ -246,8 +245,6 @@ def test_regression(make: Make) -> None:
     assert block.labels.dtype == np.float64
     assert np.isfinite(block.labels).all()  # rows without a label are not fitted on
     assert source.schema.task == "regression"
-    with pytest.raises(EngineError, match="labels are numbers"):
-        source.draw(block, np.array([1.0]), 1)
 
 
 @pytest.mark.parametrize("distribution", ["beta", "truncnorm", "uniform", "gamma"])
@@ -311,32 +308,30 @@ def test_rows_need_a_table() -> None:
     assert changed(Origin("y", synthesizer="s.pkl"), {"table": "t.csv"}).synthesizer is None
 
 
-def test_draws_follow_the_label(make: Make) -> None:
+def test_a_pool_follows_the_label(make: Make) -> None:
     source = make()
     blocks = list(source.blocks())
-    wanted = np.array(["yes", "no", "yes", "no", "no"] * 300, dtype=object)
-    table = source.draw(blocks[0], wanted, 5)
-    again, other = source.draw(blocks[1], wanted, 5), source.draw(blocks[0], wanted, 6)
-    assert np.array_equal(table.numbers, again.numbers, equal_nan=True)
-    assert not np.array_equal(table.numbers, other.numbers, equal_nan=True)
+    table, labels = source.pool(["yes"], others=True)
     assert table.schema == source.schema
+    assert set(labels) == {"yes", "no"}
+    assert (labels == "yes").sum() > 1000 and (labels == "no").sum() > 1000
     everything = concat_tables([block.table for block in blocks]).number("amount")
-    labels = np.concatenate([block.labels for block in blocks])
+    own = np.concatenate([block.labels for block in blocks])
     for label in ("yes", "no"):
-        drawn = np.nanmean(table.number("amount")[wanted == label])
-        assert drawn == pytest.approx(np.nanmean(everything[labels == label]), abs=0.3)
-    assert len(source.draw(blocks[0], np.array([], dtype=object), 5)) == 0
+        drawn = np.nanmean(table.number("amount")[labels == label])
+        assert drawn == pytest.approx(np.nanmean(everything[own == label]), abs=0.3)
 
 
-def test_draws_of_unknown_labels(make: Make, saved: str) -> None:
-    with pytest.raises(EngineError, match="no record has label 'perhaps', only no, yes"):
-        source = make()
-        source.draw(next(source.blocks()), np.array(["perhaps"], dtype=object), 1)
+def test_a_pool_of_labels_that_do_not_come_up(make: Make, saved: str) -> None:
+    for others in (False, True):
+        table, labels = make().pool(["perhaps", "yes", "no"], others)
+        assert set(labels) == {"yes", "no"} and len(table) == len(labels)
+    table, labels = make().pool(["perhaps"], others=False)
+    assert len(table) == len(labels) == 0
     loaded = make(label="y", table=None, synthesizer=saved, ignore=("when",))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(synthesis, "POOL_CHUNKS_MAX", 2)
-        with pytest.raises(EngineError, match="no record with label '7' came up among 8192"):
-            loaded.draw(next(loaded.blocks()), np.array(["7"], dtype=object), 1)
+        assert len(loaded.pool(["7"], others=False)[1]) == 0
 
 
 # --- saved synthesizers -----------------------------------------------------------------------
@@ -352,8 +347,7 @@ def test_saved_synthesizer(make: Make, saved: str) -> None:
     assert source.facts["quality"] is None
     assert source.facts["fitted_on"]["synthesizer"] == saved
     assert source.facts["fitted_on"]["rows"] is None
-    wanted = np.array(["0", "1"] * 5, dtype=object)
-    assert len(source.draw(block, wanted, 1)) == 10
+    assert set(source.pool(["0"], others=True)[1]) == {"0", "1"}
     texts = make(
         label="y", table=None, synthesizer=saved, ignore=("when",), columns={"n": "categorical"}
     )

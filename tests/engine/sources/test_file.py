@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from engine.batch import concat_tables
-from engine.errors import EngineError, InputError
+from engine.errors import InputError
 from engine.sources import file
-from engine.sources.blocks import BLOCK, Block
+from engine.sources.blocks import BLOCK, Block, Source
 from engine.sources.file import FileSource
 
 DATA = Path(__file__).parents[3] / "scenarios" / "data"
@@ -212,9 +212,7 @@ def test_shipped_tables() -> None:
     bank = FileSource(DATA / "bank_marketing.csv.gz", label="label", limit=2000)
     assert len(bank.schema.numeric) == len(bank.schema.categorical) == 10
     assert set(all_of(bank).labels) == {"yes", "no"}
-    assert "unknown" in bank.variant({"path": str(bank.path)}).draw(
-        next(bank.blocks()), np.array(["no"] * 500, dtype=object), 1
-    ).texts("default")
+    assert "unknown" in next(bank.blocks()).table.texts("default")
 
 
 # --- blocks -----------------------------------------------------------------------------------
@@ -312,19 +310,9 @@ def test_variant_changes_the_path_only(tmp_path: Path, changes: dict[str, Any]) 
         source.variant(changes)
 
 
-def test_draws_are_rows_of_the_block_with_that_label(tmp_path: Path) -> None:
-    source = FileSource(written(tmp_path, numbered(2000)), label="y")
-    block = list(source.blocks())[1]
-    wanted = np.array(["2", "0", "2"] * 50, dtype=object)
-    table = source.draw(block, wanted, seed=4)
-    drawn = table.number("i").astype(int)
-    assert (drawn % 3).astype(str).tolist() == wanted.tolist()
-    assert drawn.min() >= BLOCK
-    assert len(set(drawn)) > 50
-    assert drawn.tolist() == source.draw(block, wanted, seed=4).number("i").tolist()
-    assert drawn.tolist() != source.draw(block, wanted, seed=5).number("i").tolist()
-    with pytest.raises(EngineError, match="label 'none' among rows 1024 to 1999"):
-        source.draw(block, np.array(["none"], dtype=object), seed=4)
+def test_a_file_makes_no_records(tmp_path: Path) -> None:
+    source: Source = FileSource(written(tmp_path, numbered(3)), label="y")
+    assert source.pool(["0"], others=True) is None
 
 
 # --- errors -----------------------------------------------------------------------------------
@@ -369,7 +357,12 @@ def test_files_that_cannot_be_read(tmp_path: Path, case: str) -> None:
 
 @pytest.mark.parametrize(
     "junk",
-    [b"\x00\x01\x02" * 50, bytes(range(256)), b"x,y\n1,\xff\xfe\n", gzip.compress(b"x")[:15]],
+    [
+        b"\x00\x01\x02" * 50,
+        bytes(range(256)),
+        b"x,y\n1,\xff\xfe\n",
+        gzip.compress(b"x", mtime=0)[:15],
+    ],
 )
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.parquet"])
 def test_binary_junk(tmp_path: Path, junk: bytes, name: str) -> None:

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.batch import Labels
-from engine.errors import EngineError, InputError
-from engine.sources.blocks import BLOCK, Block
+from engine.errors import InputError
+from engine.sources.blocks import BLOCK, POOL_ROWS, Block
 from engine.sources.generator import (
     BOUND_TO_ROWS,
     CONCEPT_SEEDS,
@@ -183,57 +182,52 @@ def test_checking_needs_no_river() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def wanted_labels(source: GeneratorSource, block: Block) -> Labels:
-    levels = sorted(set(block.labels))[:2]
-    return np.array(levels * 100, dtype=object)
-
-
 @pytest.mark.parametrize("name", [n for n, t in GENERATOR_TASKS.items() if t != "regression"])
-def test_draws(name: str) -> None:
+def test_pools(name: str) -> None:
     source = GeneratorSource(name, records=BLOCK, seed=5)
     block = next(source.blocks())
-    wanted = wanted_labels(source, block)
-    one, same_seed, other = (source.draw(block, wanted, seed) for seed in (1, 1, 2))
-    assert len(one) == len(wanted)
-    assert one.schema == source.schema
-    assert one.numbers.tolist() == same_seed.numbers.tolist()
-    if not name.startswith("led"):  # without noise a label has one shape
-        assert one.numbers.tolist() != other.numbers.tolist()
-    own = set(map(tuple, block.table.numbers.tolist()))
+    label = sorted(set(block.labels))[0]
+    pool = source.pool([label], others=True)
     if name in BOUND_TO_ROWS:
-        assert set(map(tuple, one.numbers.tolist())) <= own
-    elif name not in ("led", "stagger"):  # few different records
-        assert not set(map(tuple, one.numbers.tolist())) & own
+        assert pool is None
+        return
+    assert pool is not None
+    table, labels = pool
+    assert table.schema == source.schema
+    assert len(table) == len(labels)
+    assert (labels == label).sum() == POOL_ROWS
+    assert 0 < (labels != label).sum() <= POOL_ROWS
+    again = source.pool([label], others=True)
+    assert again is not None and again[0].numbers.tolist() == table.numbers.tolist()
+    if name not in ("led", "stagger"):  # few different records
+        own = set(map(tuple, block.table.numbers.tolist()))
+        assert not set(map(tuple, table.numbers.tolist())) & own
 
 
-def test_draws_follow_the_concept() -> None:
+def test_a_pool_follows_the_concept() -> None:
     source = GeneratorSource("sea", records=BLOCK, seed=5, params={"variant": 3})
-    wanted = np.array(["1", "0", "1"] * 30, dtype=object)
-    table = source.draw(next(source.blocks()), wanted, 7)
-    truth = table.number("x0") + table.number("x1") > 9.5
-    assert [str(int(label)) for label in truth] == wanted.tolist()
+    pool = source.pool(["1"], others=True)
+    assert pool is not None
+    truth = pool[0].number("x0") + pool[0].number("x1") > 9.5
+    assert [str(int(label)) for label in truth] == pool[1].tolist()
 
 
-def test_draws_follow_a_random_concept() -> None:
+def test_a_pool_follows_a_random_concept() -> None:
     params = {"n_num_features": 0, "n_cat_features": 3, "max_tree_depth": 2}
     source = GeneratorSource("random_tree", records=BLOCK, seed=8, params=params)
     block = next(source.blocks())
     concept = dict(zip(map(tuple, block.table.numbers.tolist()), block.labels, strict=True))
-    assert set(concept.values()) == {"0", "1"}
-    wanted = np.array(["1", "0"] * 100, dtype=object)
-    drawn = source.draw(block, wanted, 7).numbers.tolist()
-    assert [concept[tuple(row)] for row in drawn] == wanted.tolist()
+    pool = source.pool(["0", "1"], others=False)
+    assert pool is not None
+    assert [concept[tuple(row)] for row in pool[0].numbers.tolist()] == pool[1].tolist()
+    assert set(pool[1]) == {"0", "1"}
 
 
-def test_draws_give_up() -> None:
-    source = GeneratorSource("sea", records=10, seed=5)
-    block = next(source.blocks())
-    with pytest.raises(EngineError, match="no record with label '7' came up in 20200 tries"):
-        source.draw(block, np.array(["7"], dtype=object), 1)
-    friedman = GeneratorSource("friedman", records=10)
-    with pytest.raises(EngineError, match="labels are numbers"):
-        friedman.draw(next(friedman.blocks()), np.array([1.0]), 1)
-    assert len(source.draw(block, np.array([], dtype=object), 1)) == 0
+def test_a_pool_has_none_of_a_label_that_does_not_come_up() -> None:
+    pool = GeneratorSource("sea", records=10, seed=5).pool(["7"], others=False)
+    assert pool is not None and len(pool[0]) == len(pool[1]) == 0
+    pool = GeneratorSource("sea", records=10, seed=5).pool(["7", "1"], others=False)
+    assert pool is not None and set(pool[1]) == {"1"}
 
 
 def test_check_accepts_whole_numbers_for_numbers() -> None:
