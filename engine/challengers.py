@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.extras import Bins, profile
-from engine.history import History, Moment, Rows
+from engine.history import Extent, History, Moment, Rows
 from engine.quantities import records_and_micros
 from engine.settings import Engine, Holdout, Latency, Span
 from engine.training.jobs import Fitted, Job, Predictor, Trainer
@@ -26,14 +26,10 @@ class Challenger:
         Its number in the run; model 0 is the first.
     job, job_id
         What it is trained on; kept so that the job can be asked for again after a crash.
-    asked
-        The arrival at which it was asked for.
+    extent
+        Which rows it is fitted on, and the arrival at which it was asked for.
     ready
         It serves from the first arrival that has reached both.
-    first_seq
-        First row of its window.
-    held_out
-        First row withheld for the judge; None without one.
     labels
         How many labels were known when it was asked for.
     reference
@@ -45,10 +41,8 @@ class Challenger:
     number: int
     job: Job
     job_id: str
-    asked: Moment
+    extent: Extent
     ready: Moment
-    first_seq: int
-    held_out: int | None
     labels: int
     reference: Reference | None
     profile: dict[str, Bins]
@@ -90,23 +84,22 @@ def challenge(
     labels: int,
     seed: int,
     code_root: str,
+    first: bool,
 ) -> Challenger:
-    """Submit the job for a new model on `rows`; model 0 is never judged, so nothing is held out."""
-    held_out = None
-    first_seq = int(rows.seqs[0]) if len(rows) else asked.seq
+    """Submit the job for a new model on `rows`; the first has no judge to withhold rows for."""
     rule = engine.retraining.judge
-    if isinstance(rule, Holdout) and number > 0 and len(rows):
-        held_out = int(rows.seqs[max(0, len(rows) - rule.holdout)])
-        rows = rows[: max(0, len(rows) - rule.holdout)]
+    withheld = rule.holdout if isinstance(rule, Holdout) and not first else 0
+    kept = max(0, len(rows) - withheld)
+    begin = int(rows.seqs[0]) if len(rows) else asked.seq
+    end = int(rows.seqs[kept]) if kept < len(rows) else asked.seq + 1
+    rows = rows[:kept]
     job = Job(rows.table, rows.labels, engine.model, seed, code_root)
     return Challenger(
         number,
         job,
         trainer.submit(job),
-        asked,
+        Extent(asked, begin, end),
         ready_moment(engine.retraining.latency, asked, len(rows)),
-        first_seq,
-        held_out,
         labels,
         Reference.of(rows.table) if len(rows) else None,
         profile(rows.table),
@@ -118,16 +111,18 @@ def verdict(
     challenger: Challenger,
     fitted: Fitted,
     champion: Predictor,
+    champion_extent: Extent | None,
     history: History,
     until: Moment,
 ) -> tuple[bool, Mapping[str, Any]]:
-    """Return whether the challenger is promoted, and the figures of the verdict, JSON-ready."""
+    """Return whether the challenger is promoted, and the figures of the verdict, JSON-ready.
+
+    They are compared on the rows known at `until` that neither of them was fitted on.
+    """
     rule = engine.retraining.judge
-    if not isinstance(rule, Holdout) or challenger.held_out is None:
+    if not isinstance(rule, Holdout):
         return True, {"judge": "always_promote"}
-    rows = history.unseen(
-        challenger.asked, until, first=challenger.first_seq, held_out=challenger.held_out
-    )
+    rows = history.unseen(challenger.extent, until, champion_extent)
     found = judge(
         champion, fitted.predictor, rows.table, rows.labels, engine.labels.scale, rule.margin
     )

@@ -76,7 +76,7 @@ class AllOf(Plain):
     """Retrain when every one of several policies has wanted to of late.
 
     A request and a new champion wipe the wishes. Its memory is (champion's first record, arrival
-    of each member's last wish, the members' memories).
+    and `of_seq` of each member's last wish, the members' memories).
 
     Parameters
     ----------
@@ -119,17 +119,23 @@ class AllOf(Plain):
         answers, memory = _ask(self.members, view, memory)
         wanted = [one for one in answers if one.action != "nothing"]
         wishes = tuple(
-            old if one.action == "nothing" else view.seq
+            old if one.action == "nothing" else (view.seq, one.of_seq)
             for one, old in zip(answers, wishes, strict=True)
         )
-        late = [wish for wish in wishes if wish is None or view.seq - wish >= self.within]
+        late = [wish for wish in wishes if wish is None or view.seq - wish[0] >= self.within]
         if late or not wanted:
             return NOTHING, (view.first, wishes, memory)
         reason = f"all {len(wishes)} policies wanted to within {self.within} records"
         last = "; ".join(one.reason for one in wanted)
-        saw = {"wishes": list(wishes)} | outlook(view)
-        decision = replace(wanted[0], reason=f"{reason}, now: {last}", saw=saw)
-        decision = replace(decision, queue=any(one.queue for one in wanted))
+        saw = {"wishes": [seq for seq, _ in wishes]} | outlook(view)
+        caused = [wish for wish in wishes if wish[1] is not None]
+        decision = replace(
+            wanted[0],
+            reason=f"{reason}, now: {last}",
+            saw=saw,
+            queue=any(one.queue for one in wanted),
+            of_seq=max(caused)[1] if caused else None,
+        )
         return decision, (view.first, (None,) * len(wishes), memory)
 
     def wake(self, view: View, state: State) -> Wake:
@@ -191,7 +197,7 @@ class Settle(Modifier):
 
     A model trained at the alarm mostly learns the world that has just ended. Further wishes in
     the meantime are the same wish; a new champion wipes it. Its memory is (the inner one's, the
-    wish as (champion's first record, arrival, action, reason)).
+    wish as (champion's first record, arrival, action, reason, of_seq)).
 
     Parameters
     ----------
@@ -224,11 +230,12 @@ class Settle(Modifier):
             wish = None
         decision, memory = self.inner.decide(view, memory)
         if wish is None and decision.action != "nothing":
-            wish = (view.first, view.seq, decision.action, decision.reason)
+            wish = (view.first, view.seq, decision.action, decision.reason, decision.of_seq)
         if wish is None or view.seq - wish[1] < self.records:
             return NOTHING, (memory, wish)
         reason = f"{wish[3]}; then {view.seq - wish[1]} records to settle"
-        return Decision(wish[2], reason, {"wish": wish[1]} | outlook(view)), (memory, None)
+        saw = {"wish": wish[1]} | outlook(view)
+        return Decision(wish[2], reason, saw, of_seq=wish[4]), (memory, None)
 
     def wake(self, view: View, state: State) -> Wake:
         """Return how long `decide` need not be called after it left `state` behind."""

@@ -80,6 +80,7 @@ def _request(desk: Desk, segment: Segment, arrival: int, decision: Decision) -> 
     time = int(segment.batch.times[arrival - segment.batch.first])
     rows = state.history.window(segment.moment(arrival), desk.window(decision.window))
     details = {
+        **({} if decision.of_seq is None else {"of_seq": decision.of_seq}),
         "policy": desk.engine.policy.kind,
         "action": decision.action,
         "reason": decision.reason,

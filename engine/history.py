@@ -1,4 +1,6 @@
-"""The labelled past that training jobs are cut from; memory bounded by the window.
+"""The labelled past that training jobs are cut from.
+
+Memory is bounded by the window and by the labels that are still to come.
 
 Rows enter with their labels, but a row counts only from the moment its label is known. Holding
 a label early is safe because nothing but `window` and `unseen` reads it, and both ask for the
@@ -28,6 +30,23 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """Which rows a model is fitted on: those whose labels were known when it was asked for.
+
+    Parameters
+    ----------
+    asked
+        The arrival at which it was asked for.
+    first, end
+        Sequence numbers of the first row, and of the first one after the last.
+    """
+
+    asked: Moment
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Rows:
     """Rows of the past in stream order, with the moments their labels become known."""
 
@@ -53,6 +72,16 @@ class Rows:
         """Return which labels are known at `moment`, shape `(n,)`."""
         due = (self.due_seqs <= moment.seq) & (self.due_times <= moment.now)
         return due & known(self.labels)
+
+    def fitted(self, extent: Extent) -> Bools:
+        """Return which rows a model of that extent is fitted on."""
+        inside = (self.seqs >= extent.first) & (self.seqs < extent.end)
+        return inside & self.known_at(extent.asked)
+
+    def unseen(self, extent: Extent) -> Bools:
+        """Return which rows come after that extent, or got their label since (if they have one)."""
+        fresh = ~self.known_at(extent.asked) | (self.seqs >= extent.end)
+        return fresh & known(self.labels)
 
 
 @dataclass(slots=True)
@@ -86,21 +115,22 @@ class History:
         self.chunks.append(Rows(seqs, batch.table, batch.labels, due_seqs, due_times))
         self.held += len(batch)
 
-    def trim(self, moment: Moment, floor: int | None = None) -> None:
-        """Let rows go that no window can reach any more; rows from seq `floor` on stay.
+    def trim(self, moment: Moment, pending: Extent | None = None) -> None:
+        """Let rows go that nobody can ask for any more.
 
-        So do the newest `RECENT_ROWS` that have arrived.
+        What a window can reach stays, and the newest `RECENT_ROWS` that have arrived; and so do
+        rows whose labels are to come, and what the challenger `pending` has not seen.
         """
         if self.held <= max(self.limit, self.keep + SLACK_ROWS):
             return
         rows = self._all()
         reachable = np.flatnonzero(rows.known_at(moment))
         start = int(reachable[-self.keep]) if len(reachable) >= self.keep else 0
-        recent = moment.seq + 1 - RECENT_ROWS
-        floor = recent if floor is None else min(floor, recent)
-        start = min(start, int(np.searchsorted(rows.seqs, floor)))
-        self.chunks = [rows[start:]] if start < len(rows) else []
-        self.held = len(rows) - start
+        start = min(start, int(np.searchsorted(rows.seqs, moment.seq + 1 - RECENT_ROWS)))
+        stays = rows.unseen(pending or Extent(moment, 0, moment.seq + 1))
+        stays[start:] = True
+        self.chunks = [rows[stays]]
+        self.held = int(stays.sum())
         self.limit = self.held + self.keep + SLACK_ROWS
 
     def window(self, moment: Moment, size: int) -> Rows:
@@ -108,15 +138,24 @@ class History:
         rows = self._all()
         return rows[_newest(rows.known_at(moment), size)]
 
-    def unseen(self, since: Moment, until: Moment, *, first: int, held_out: int) -> Rows:
-        """Return what a challenger asked for at `since` has not seen and `until` knows.
+    def unseen(self, challenger: Extent, until: Moment, champion: Extent | None = None) -> Rows:
+        """Return the rows known at `until` that neither of two models has seen.
 
-        That is the rows from seq `held_out` on, and of those from `first` on the ones whose
-        labels became known after `since`.
+        Parameters
+        ----------
+        challenger
+            What the newer model is fitted on: what was withheld from it, and labels that became
+            known since, count as unseen.
+        until
+            When they are compared.
+        champion
+            What the other is fitted on; None if that is not known.
         """
         rows = self._all()
-        fresh = ~rows.known_at(since) | (rows.seqs >= held_out)
-        return rows[rows.known_at(until) & fresh & (rows.seqs >= first)]
+        wanted = rows.known_at(until) & rows.unseen(challenger)
+        if champion is not None:
+            wanted &= ~rows.fitted(champion)
+        return rows[wanted]
 
     def arrived(self, seq: int) -> Table:
         """Return the features of the newest `RECENT_ROWS` records that have arrived by `seq`.
@@ -127,7 +166,7 @@ class History:
             The newest arrival to be returned, no older than the last `trim`.
         """
         rows = self._all()
-        end = seq + 1 - int(rows.seqs[0])
+        end = int(np.searchsorted(rows.seqs, seq, side="right"))
         return rows.table[max(0, end - RECENT_ROWS) : end]
 
     def _all(self) -> Rows:

@@ -154,14 +154,14 @@ class Loop:
         if state.ledger is not None and len(state.ledger):
             self.desk.effects.outcomes.append(state.ledger.closed(state.seq))
             state.ledger = None
-        last, now = max(0, state.seq - 1), max(0, state.now)
+        last = max(0, state.seq - 1)
         if state.champion is None:
             what = (
                 f"no model was trained: {state.labels} labels came, first needs {state.first_due}"
             )
-            self.desk.emit("anomaly", last, now, {"what": what})
+            self.desk.emit("anomaly", last, state.time, {"what": what})
         if failure:
-            self.desk.emit("stream_failed", last, now, {"reason": failure})
+            self.desk.emit("stream_failed", last, state.time, {"reason": failure})
         return self.desk.take_effects()
 
     # --- a segment ----------------------------------------------------------------------
@@ -217,8 +217,9 @@ class Loop:
         state.standing = segment.outlook.at(stop - 1)
         state.labels += segment.labels(stop - 1)
         state.seq, state.now = stop, segment.moment(stop - 1).now
-        floor = state.challenger.first_seq if state.challenger is not None else None
-        state.history.trim(Moment(state.seq - 1, state.now), floor)
+        state.time = int(segment.batch.times[stop - 1 - first])
+        pending = state.challenger.extent if state.challenger is not None else None
+        state.history.trim(Moment(state.seq - 1, state.now), pending)
 
     def _answer(self, batch: Batch, now: Ints) -> Outcomes:
         """Predict the records of a segment by the champion, and by model 0 for comparison."""

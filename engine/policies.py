@@ -266,9 +266,10 @@ class OnAlarm(Plain):
         if not heard:
             return NOTHING, state
         count = f"{len(heard)} alarm{'s' if len(heard) > 1 else ''}"
-        last = max(alarm.of_seq for alarm in heard)
+        last = heard[-1].of_seq
         reason = f"{count} of {self.detector} on {self.on}, the last from record {last}"
-        return Decision("retrain", reason, _alarms(heard) | outlook(view)), state
+        saw = _alarms(heard) | outlook(view)
+        return Decision("retrain", reason, saw, of_seq=last), state
 
 
 class OnAdwin(OnAlarm):
@@ -341,7 +342,8 @@ class DataDrift(Plain):
         of = f"{len(recent)} of {view.features} features"
         saw = {"features": sorted(recent), "watched": view.features} | outlook(view)
         reason = f"{of} alarmed within {self.within} records"
-        return Decision("retrain", reason, saw), (view.first, ())
+        cause = max(recent.values())  # features are judged at their own arrival
+        return Decision("retrain", reason, saw, of_seq=cause), (view.first, ())
 
     def wake(self, view: View, state: State) -> Wake:
         """Return how long `decide` need not be called after it left `state` behind."""

@@ -54,7 +54,7 @@ class Detection:
 
 
 def match_alarms(
-    alarms: Sequence[int],
+    alarms: Iterable[tuple[int, int]],
     drifts: Sequence[tuple[int, int]],
     faults: Sequence[tuple[int, int | None]] = (),
     *,
@@ -62,15 +62,16 @@ def match_alarms(
 ) -> Detection:
     """Match alarms with scripted drifts.
 
-    An alarm belongs to the newest drift that began at or before it, if it comes at most
-    `window` records after that drift was complete; drifts that begin at the same record share
-    their alarms. A drift is found by its first alarm. An alarm within a fault, or up to `window`
-    records after it, is never false.
+    An alarm belongs to the newest drift that began at or before the record that caused it, if it
+    comes at most `window` records after that drift was complete; drifts that begin at the same
+    record share their alarms. A drift is found by its first alarm. An alarm caused by a record
+    within a fault, or up to `window` records after it, is never false.
 
     Parameters
     ----------
     alarms
-        Sequence numbers of the alarms.
+        (arrival at which it was raised, record whose label or features caused it) of each alarm;
+        the two differ by the delay of labels.
     drifts
         (first record, records until complete) of each drift.
     faults
@@ -80,19 +81,20 @@ def match_alarms(
 
     Examples
     --------
-    >>> match_alarms([500, 1200, 1250, 2100], [(1000, 0), (2000, 0)], window=200)
-    Detection(found=2, missed=0, delays=(200, 100), false=2)
+    >>> alarms = [(1050, 990), (1200, 1140), (2100, 2040)]
+    >>> match_alarms(alarms, [(1000, 0), (2000, 0)], window=200)
+    Detection(found=2, missed=0, delays=(200, 100), false=1)
     """
     complete: dict[int, int] = {}
     for start, over in drifts:
         complete[start] = max(complete.get(start, 0), start + over)
     starts, first, false = sorted(complete), dict[int, int](), 0
-    for alarm in sorted(alarms):
-        begun = bisect_right(starts, alarm)
-        if begun and alarm <= complete[starts[begun - 1]] + window:
-            first.setdefault(starts[begun - 1], alarm)
+    for seq, of_seq in sorted(alarms):
+        begun = bisect_right(starts, of_seq)
+        if begun and seq <= complete[starts[begun - 1]] + window:
+            first.setdefault(starts[begun - 1], seq)
         elif not any(
-            low <= alarm <= (alarm if high is None else high + window) for low, high in faults
+            low <= of_seq <= (of_seq if high is None else high + window) for low, high in faults
         ):
             false += 1
     delays = tuple(first[start] - start for start, _ in sorted(drifts) if start in first)
@@ -105,7 +107,7 @@ class Happenings:
 
     counts: Counter[str] = field(default_factory=Counter)
     firsts: set[int] = field(default_factory=set)
-    alarms: list[int] = field(default_factory=list)
+    alarms: list[tuple[int, int]] = field(default_factory=list)
     drifts: list[tuple[int, int]] = field(default_factory=list)
     faults: dict[int, tuple[int, int | None]] = field(default_factory=dict)
 
@@ -117,7 +119,7 @@ class Happenings:
         if event.get("model") not in self.firsts:
             self.counts[kind] += 1
         if kind == "alarm":
-            self.alarms.append(seq)
+            self.alarms.append((seq, event["of_seq"]))
         elif kind == "drift":
             self.drifts.append((seq, event["over"]))
         elif kind == "fault":

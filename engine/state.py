@@ -12,7 +12,7 @@ from engine.batch import Batch, Ints, Mark
 from engine.challengers import Challenger
 from engine.events import Alarm, Event, Kind
 from engine.extras import Bins, TracePoint
-from engine.history import History, Moment
+from engine.history import Extent, History, Moment
 from engine.ledger import UNDATED, Outcomes
 from engine.policies import Decision, Policy, Wake
 from engine.settings import Engine
@@ -28,13 +28,15 @@ INITIAL = "initial"
 class Champion:
     """The model that answers now.
 
-    Its number and job, since when, labels known at its birth, histograms of its training window.
+    Its number and job, since when, labels known at its birth, which rows it was fitted on (None if
+    the user brought it along), histograms of its training window.
     """
 
     number: int
     job_id: str
     since: Moment
     labels: int
+    extent: Extent | None = None
     profile: dict[str, Bins] = field(default_factory=dict)
 
 
@@ -48,6 +50,7 @@ class State:
     memory: Any
     seq: int = 0
     now: int = UNDATED
+    time: int = 0
     events: int = 0
     inbox: list[tuple[Batch, Ints]] = field(default_factory=list)
     ledger: Outcomes | None = None

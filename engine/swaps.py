@@ -67,6 +67,7 @@ def start(desk: Desk, segment: Segment, arrival: int, window: int | None, reason
         labels=state.labels + segment.labels(arrival),
         seed=desk.model_seed,
         code_root=desk.code_root,
+        first=state.champion is None,
     )
     state.jobs += 1
     state.started += state.champion is not None
@@ -100,7 +101,7 @@ def swap(desk: Desk, batch: Batch, now: Ints) -> bool:
         if state.champion is None:
             state.first_due = state.labels + desk.engine.retraining.first
         return True
-    details = {**model, "asked": challenger.asked.seq, **result.details}
+    details = {**model, "asked": challenger.extent.asked.seq, **result.details}
     desk.emit("job_ready", at.seq, time, details)
     for note in result.notes:
         desk.emit("anomaly", at.seq, time, {**model, "what": note})
@@ -118,9 +119,9 @@ def _judge(desk: Desk, challenger: Challenger, fitted: Fitted) -> tuple[bool, Ma
     state = desk.state
     if state.champion is None:
         return True, {"judge": "first"}
-    champion = desk.models[state.champion.job_id]
+    champion, extent = desk.models[state.champion.job_id], state.champion.extent
     until = Moment(state.seq - 1, state.now)
-    return verdict(desk.engine, challenger, fitted, champion, state.history, until)
+    return verdict(desk.engine, challenger, fitted, champion, extent, state.history, until)
 
 
 def _promote(desk: Desk, challenger: Challenger, fitted: Fitted, at: Moment) -> None:
@@ -130,8 +131,14 @@ def _promote(desk: Desk, challenger: Challenger, fitted: Fitted, at: Moment) -> 
         state.baseline = challenger.job_id
     if state.champion is not None and state.champion.job_id != state.baseline:
         del desk.models[state.champion.job_id]
-    number, job_id, labels = challenger.number, challenger.job_id, challenger.labels
-    state.champion = Champion(number, job_id, at, labels, challenger.profile)
+    state.champion = Champion(
+        challenger.number,
+        challenger.job_id,
+        at,
+        challenger.labels,
+        challenger.extent,
+        challenger.profile,
+    )
     desk.models[challenger.job_id] = fitted.predictor
     state.standing, state.heard = Standing(), ()
     state.error_watch.reset()

@@ -117,6 +117,8 @@ class Decision:
         Records to train on; None for the configured window.
     queue
         Keep the request if a job is pending, instead of dropping it.
+    of_seq
+        The record that caused the newest of the alarms that it follows; None if it follows none.
     """
 
     action: Literal["nothing", "retrain", "reuse"]
@@ -124,6 +126,7 @@ class Decision:
     saw: Mapping[str, Any] = field(default_factory=dict)
     window: int | None = None
     queue: bool = False
+    of_seq: int | None = None
 
 
 NOTHING = Decision("nothing", "")

@@ -74,23 +74,81 @@ def check_script(scenario: spec.Scenario, schema: Schema, rows: int) -> Iterator
                 yield from _check_pair(item.columns, schema, (*loc, "columns"))
     yield from _check_detectors(scenario, schema)
     yield from _check_policy(scenario.policy, scenario.detectors, ("policy",))
+    yield from _check_times(scenario, rows)
 
 
-def check_times(scenario: spec.Scenario, rows: int) -> Iterator[Problem]:
-    """Yield what would lead beyond the year 9999, where event times end, or beyond 64 bits.
+def check_source(scenario: spec.Scenario, source: Source) -> Iterator[Problem]:
+    """Yield what a script asks of a source that it does not have: classes, changes to itself.
+
+    This makes each changed source, which may take a while: a synthesizer is fitted again.
 
     Parameters
     ----------
     scenario
         The scenario, itself valid.
-    rows
-        How many rows its source has.
+    source
+        The source that it names.
 
     Yields
     ------
     tuple
         As `check_script` does.
+
+    Examples
+    --------
+    >>> source = spec.GeneratorSource(kind="generator", name="sea", records=40)
+    >>> scenario = spec.Scenario(name="sea", source=source)
+    >>> list(check_source(scenario, source=None))  # its script is empty
+    []
     """
+    yield from _check_classes(scenario, source)
+    yield from _check_variants(scenario, source)
+
+
+def _check_classes(scenario: spec.Scenario, source: Source) -> Iterator[Problem]:
+    """Check that the source has the classes that a script changes."""
+    touched = [
+        (("script", number, place), name)
+        for number, item in enumerate(scenario.script)
+        for place in ("mix", "relabel")
+        for name in getattr(item, place, None) or ()
+    ]
+    brings = any(isinstance(item, spec.ConceptDrift) and item.to for item in scenario.script)
+    if not touched or brings or scenario.labels.task == "regression":
+        return
+    classes = source.classes
+    for loc, name in touched:
+        if classes is not None and name not in classes:
+            yield (*loc, name), f"there is no label {name!r}; there are {', '.join(classes)}"
+
+
+def _check_variants(scenario: spec.Scenario, source: Source) -> Iterator[Problem]:
+    """Check that the changed sources which a script asks for can be made."""
+    for number, item in enumerate(scenario.script):
+        if not isinstance(item, spec.ConceptDrift) or item.to is None:
+            continue
+        loc: Loc = ("script", number, "to")
+        if not item.to:
+            yield loc, "is empty: say what becomes different about the source"
+            continue
+        try:
+            changed = source.variant(item.to)
+        except InputError as error:
+            yield loc, str(error)
+            continue
+        needed = source.rows
+        if item.until is not None:
+            needed = min(needed, item.until + item.over)
+        if changed.rows < needed:
+            yield (
+                loc,
+                f"the changed source has {changed.rows} rows, the drift needs {needed}: "
+                "give it as many rows, or the drift an earlier until",
+            )
+
+
+def _check_times(scenario: spec.Scenario, rows: int) -> Iterator[Problem]:
+    """Check that nothing leads beyond the year 9999, where event times end, or beyond 64 bits."""
     source = scenario.source
     start, end = moment_micros(source.start), 0
     if getattr(source, "time", None) is None:
@@ -118,83 +176,6 @@ def check_times(scenario: spec.Scenario, rows: int) -> Iterator[Problem]:
         records, micros = records_and_micros(span)
         if micros > SPAN_MAX or records > RECORDS_MAX:
             yield loc, f"{str(span)[:30]} is too long: at most 100 years or {RECORDS_MAX:,} records"
-
-
-def check_classes(scenario: spec.Scenario, source: Source) -> Iterator[Problem]:
-    """Yield the classes that a script changes although its source does not have them.
-
-    Parameters
-    ----------
-    scenario
-        The scenario, itself valid.
-    source
-        The source that it names.
-
-    Yields
-    ------
-    tuple
-        As `check_script` does.
-    """
-    touched = [
-        (("script", number, place), name)
-        for number, item in enumerate(scenario.script)
-        for place in ("mix", "relabel")
-        for name in getattr(item, place, None) or ()
-    ]
-    brings = any(isinstance(item, spec.ConceptDrift) and item.to for item in scenario.script)
-    if not touched or brings or scenario.labels.task == "regression":
-        return
-    classes = source.classes
-    for loc, name in touched:
-        if classes is not None and name not in classes:
-            yield (*loc, name), f"there is no label {name!r}; there are {', '.join(classes)}"
-
-
-def check_variants(scenario: spec.Scenario, source: Source) -> Iterator[Problem]:
-    """Yield what is wrong with the changed sources that a script asks for.
-
-    This makes each of them, which may take a while: a synthesizer is fitted again.
-
-    Parameters
-    ----------
-    scenario
-        The scenario, itself valid.
-    source
-        The source that it names.
-
-    Yields
-    ------
-    tuple
-        As `check_script` does.
-
-    Examples
-    --------
-    >>> source = spec.GeneratorSource(kind="generator", name="sea", records=40)
-    >>> scenario = spec.Scenario(name="sea", source=source)
-    >>> list(check_variants(scenario, source=None))  # no item asks for one
-    []
-    """
-    for number, item in enumerate(scenario.script):
-        if not isinstance(item, spec.ConceptDrift) or item.to is None:
-            continue
-        loc: Loc = ("script", number, "to")
-        if not item.to:
-            yield loc, "is empty: say what becomes different about the source"
-            continue
-        try:
-            changed = source.variant(item.to)
-        except InputError as error:
-            yield loc, str(error)
-            continue
-        needed = source.rows
-        if item.until is not None:
-            needed = min(needed, item.until + item.over)
-        if changed.rows < needed:
-            yield (
-                loc,
-                f"the changed source has {changed.rows} rows, the drift needs {needed}: "
-                "give it as many rows, or the drift an earlier until",
-            )
 
 
 def _check_rows(item: spec.Item, rows: int, loc: Loc) -> Iterator[Problem]:

@@ -15,15 +15,18 @@ from engine.documents import Document, Location, override, read
 from engine.errors import InputError
 from engine.policies import build, with_needed
 from engine.settings import CatBoostModel, PythonModel
+from engine.sources.blocks import Source
 from engine.training.fit import check_model, fit, load_factory
 from engine.training.jobs import Failed, Job
 from engine.validation import validate
-from scenarios.checks import check_classes, check_script, check_times, check_variants
+from scenarios.checks import check_script, check_source
 from scenarios.spec import Scenario
 from scenarios.streams import Stream, open_streams
 
 ORIGINS = {"file": ("path",), "generator": (), "synthetic": ("table", "synthesizer")}
 """The settings of each kind of source that name files."""
+LABELS_SHOWN = 6
+"""How many labels a message lists."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def parse_set(text: str) -> tuple[str, str, str]:
 def prepare(loaded: Loaded, cache: Path) -> list[Stream]:
     """Open the streams of a scenario and hold the scenario against them.
 
-    Nothing is fitted and nothing is written.
+    Nothing is written, and no model fitted but a tiny one for `model.params`, if there are any.
 
     Parameters
     ----------
@@ -117,20 +120,16 @@ def prepare(loaded: Loaded, cache: Path) -> list[Stream]:
     except InputError as error:
         raise placed(error, document, ("source",), ORIGINS[scenario.source.kind]) from None
     source = streams[0].source
-    found = chain(
-        problems(loaded, schema, rows),
-        check_classes(scenario, source),
-        check_variants(scenario, source),
-    )
-    for location, message in found:
+    for location, message in chain(problems(loaded, schema, rows), check_source(scenario, source)):
         where = ".".join(str(part) for part in location)
         raise InputError(f"{where}: {message}", document.place(location))
-    try_model(loaded, schema)
+    try_model(loaded, source)
+    rehearse(loaded)
     return streams
 
 
-def try_model(loaded: Loaded, schema: Schema) -> None:
-    """See whether the user's own factory can be imported and the initial model loaded.
+def try_model(loaded: Loaded, source: Source) -> None:
+    """See whether the user's own factory can be imported, and the initial model used.
 
     Raises
     ------
@@ -145,7 +144,14 @@ def try_model(loaded: Loaded, schema: Schema) -> None:
             from engine.training.store import load_initial
 
             key = "initial"
-            load_initial(loaded.base / model.initial, model, schema, str(loaded.base))
+            path, root = loaded.base / model.initial, str(loaded.base)
+            initial = load_initial(path, model, source.schema, root)
+            labels = source.classes if initial.classes else None
+            if labels is not None and not set(labels) & set(initial.classes):
+                answers = ", ".join(map(repr, initial.classes[:LABELS_SHOWN]))
+                known = ", ".join(map(repr, labels[:LABELS_SHOWN]))
+                message = f"answers {answers}, none of the source's labels {known}"
+                raise InputError(f"model.initial: {model.initial} {message}")
     except InputError as error:
         raise InputError(error.message, document.place(("model", key))) from None
 
@@ -154,7 +160,6 @@ def problems(loaded: Loaded, schema: Schema, rows: int) -> Iterator[tuple[Locati
     """Yield what does not fit, each with its location in the document."""
     scenario = loaded.scenario
     yield from check_script(scenario, schema, rows)
-    yield from check_times(scenario, rows)
     for key, message in check_model(scenario.model, scenario.labels.task):
         yield (("model", *key.split(".", 1)), message)
     initial = scenario.model.initial

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from engine.quantities import interval_micros, moment_micros
 from engine.settings import Count, Engine, Settings, Share, Span
 
 Number = int | float
 Row = Annotated[int, Field(ge=0)]
+STREAMS_MAX = 100_000
+"""How many copies of a stream may run."""
 
 
 def check_rate(rate: str) -> str:
@@ -49,6 +51,11 @@ class FileSource(Timed):
     columns: dict[str, ColumnKind] = {}
     limit: Count | None = None
 
+    @property
+    def drifts_itself(self) -> bool:
+        """Whether there may be drifts without a script: real data do not say."""
+        return True
+
 
 class GeneratorSource(Timed):
     """One of River's synthetic streams, with its own parameters."""
@@ -56,7 +63,16 @@ class GeneratorSource(Timed):
     kind: Literal["generator"]
     name: str
     records: Count
-    params: dict[str, bool | int | float] = {}
+    params: dict[str, bool | int | float | str | tuple[int, ...]] = {}
+
+    @property
+    def drifts_itself(self) -> bool:
+        """Whether it is made to drift without a script.
+
+        River's hyperplane turns by `mag_change` (0) of the weights of `n_drift_features` (2).
+        """
+        turns = bool(self.params.get("mag_change", 0) and self.params.get("n_drift_features", 2))
+        return self.name.endswith("_drift") or (self.name == "hyperplane" and turns)
 
 
 class SyntheticSource(Timed):
@@ -74,6 +90,11 @@ class SyntheticSource(Timed):
     ignore: tuple[str, ...] = ()
     columns: dict[str, ColumnKind] = {}
     distribution: Literal["norm", "beta", "truncnorm", "uniform", "gamma", "gaussian_kde"] = "norm"
+
+    @property
+    def drifts_itself(self) -> bool:
+        """Whether there may be drifts without a script: all its records are drawn alike."""
+        return False
 
     @model_validator(mode="after")
     def _one_origin(self) -> SyntheticSource:
@@ -305,10 +326,24 @@ Item = Annotated[CovariateDrift | PriorDrift | ConceptDrift | AnyFault, Field(di
 # --- the whole ------------------------------------------------------------------------------
 
 
+def check_count(count: int) -> int:
+    """Return `count` if so many streams may run; else raise ValueError."""
+    if not 1 <= count <= STREAMS_MAX:
+        raise ValueError(f"must be 1 to {STREAMS_MAX:,} streams, not {count:,}")
+    return count
+
+
+StreamCount = Annotated[
+    int,
+    AfterValidator(check_count),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": STREAMS_MAX}),
+]
+
+
 class Streams(Settings):
     """How many copies of the stream run; a copy's seed follows from the scenario's, or is given."""
 
-    count: Count = 1
+    count: StreamCount = 1
     seeds: tuple[Row, ...] | None = None
 
     @model_validator(mode="after")
@@ -325,7 +360,7 @@ class Scenario(Engine):
     seed: Row = 0
     source: Source
     script: tuple[Item, ...] = ()
-    streams: Annotated[int, Field(ge=1)] | Streams = 1
+    streams: StreamCount | Streams = 1
 
     @property
     def count(self) -> int:
@@ -342,4 +377,4 @@ class Scenario(Engine):
         They are where a script touches it, and where the source has none of its own.
         """
         touched = any(item.streams is None or index in item.streams for item in self.script)
-        return touched or self.source.kind != "file"
+        return touched or not self.source.drifts_itself

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine import history
 from engine.batch import Batch, Mark, plain_batch
 from engine.ledger import UNDATED, join
 from engine.loop import Loop
@@ -265,6 +266,23 @@ def test_without_enough_labels_nothing_is_predicted_and_it_says_so() -> None:
     assert [event.kind for event in outcome.events] == ["anomaly"]
 
 
+def test_what_ends_a_stream_stands_at_its_last_arrival() -> None:
+    batch = stream(4)
+    batch.times[:] = [-9_000_000, -5_000_000, -8_000_000, -7_000_000]
+    loop = Loop(engine(), "s", batch.table.schema, NewestTrainer(), 1)
+    loop.feed(batch)
+    loop.advance()
+    events = loop.finish("the source broke").events
+    assert [event.kind for event in events] == ["anomaly", "stream_failed"]
+    assert {(event.seq, event.event_time) for event in events} == {(3, -7_000_000)}
+
+
+def test_a_stream_that_ends_before_its_first_record_ends_at_0() -> None:
+    loop = Loop(engine(), "s", SCHEMA, NewestTrainer(), 1)
+    events = loop.finish("the source broke").events
+    assert {(event.seq, event.event_time) for event in events} == {(0, 0)}
+
+
 def test_now_is_the_running_maximum_of_event_time() -> None:
     batch = stream(late_micros=5_000_000)
     batch.times[3] = 10_000_000
@@ -332,7 +350,7 @@ def cases(draw: st.DrawFn) -> tuple[Batch, Engine, Scripted]:
         late_micros=draw(st.sampled_from([0, 0, 2_500_000])),
     )
     for at in draw(st.lists(st.integers(0, rows - 1), max_size=8)):
-        batch.late_records[at] += 5
+        batch.late_records[at] += draw(st.sampled_from([5, 40]))
         batch.times[at] += 3_000_000
     for at in draw(st.lists(st.integers(0, rows - 1), max_size=5)):
         batch.labels[at] = None
@@ -354,6 +372,14 @@ def cases(draw: st.DrawFn) -> tuple[Batch, Engine, Scripted]:
     return batch, settings, Scripted(asks, queue=draw(st.booleans()))
 
 
+@pytest.fixture
+def no_slack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let old rows go as soon as may be."""
+    monkeypatch.setattr(history, "SLACK_ROWS", 0)
+    monkeypatch.setattr(history, "RECENT_ROWS", 5)
+
+
+@pytest.mark.usefixtures("no_slack")
 @given(cases(), st.integers(1, 50), st.integers(0, 3), st.booleans(), st.integers(1, 9))
 def test_no_batch_size_slow_trainer_or_restart_changes_anything(
     case: tuple[Batch, Engine, Scripted], size: int, slowness: int, restarts: bool, stride: int

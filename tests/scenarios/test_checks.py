@@ -10,7 +10,7 @@ from engine.batch import Schema
 from engine.errors import InputError
 from engine.settings import Adwin, Kswin
 from engine.sources.blocks import Source
-from scenarios.checks import check_script, check_variants
+from scenarios.checks import check_script, check_source
 from scenarios.spec import Scenario
 from tests.scenarios import MemorySource
 from tests.scenarios.test_drifts import EVERY_KIND
@@ -256,11 +256,11 @@ class Refusing(MemorySource):
 def test_changed_sources_must_fit(source: Source, settings: Any, message: str) -> None:
     to = {"offset": 1.0, "rows": settings.get("rows", 5000)}
     item = {**CONCEPT, "to": to, "until": settings.get("until")}
-    ((loc, found),) = check_variants(scenario_of({**LOST, "columns": ["x"]}, item), source)
+    ((loc, found),) = check_source(scenario_of({**LOST, "columns": ["x"]}, item), source)
     assert loc == ("script", 1, "to")
     assert message in found
 
 
 def test_changed_sources_that_fit() -> None:
     items = [{**CONCEPT, "to": {"rows": 3000}, "until": 3000}, {**CONCEPT, "to": {"offset": 1.0}}]
-    assert list(check_variants(scenario_of(*items), MemorySource())) == []
+    assert list(check_source(scenario_of(*items), MemorySource())) == []
