@@ -2,28 +2,37 @@
 
 Each adapter makes one of River's detectors from its settings and feeds it whole arrays. What it
 answers is what River answers one value at a time, to the last alarm, however the values are cut
-into calls. The two that run hottest, ADWIN and Page-Hinkley, are driven through private names of
-River; `fast_paths_hold` checks those once against the public API, and the public API takes over
-should they ever disagree. What a detector compares with its threshold (`statistic`, for looking
-only) is private too with most of them; a test holds each against its definition.
+into calls. `engine.driving` feeds River's objects; the two that run hottest, ADWIN and
+Page-Hinkley, also come compiled (`use_kernels`). What a detector compares with its threshold
+(`statistic`, for looking only) is private to River with most of them; a test holds each against
+its definition.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
 from engine import settings as s
 from engine.batch import Floats
+from engine.compiled import CompiledAdwin, CompiledPageHinkley
+from engine.driving import (
+    advance_adwin,
+    advance_any,
+    advance_page_hinkley,
+    fast_paths_hold,
+    run,
+    run_adwin,
+    untyped,
+)
 from engine.errors import InputError
 from engine.seeds import derive
-
-Advance = Callable[[Any, Any], bool]
-"""Feed a River detector from a list iterator up to an alarm (True) or to the end (False)."""
+from engine.switch import SWITCH
+from engine.switch import use_kernels as use_kernels
 
 
 class Detector(Protocol):
@@ -36,7 +45,55 @@ class Detector(Protocol):
         """Return the figure that it judges by, as of the last value; NaN while it has none."""
 
 
-class AdwinDetector:
+class Compilable:
+    """What ADWIN and Page-Hinkley share: River's object, or its compiled form in its place.
+
+    It is pickled as River's object, and so may go on where there are no kernels.
+
+    Parameters
+    ----------
+    river
+        The object.
+    form
+        Makes its compiled form; None if there is none.
+    """
+
+    def __init__(self, river: Any, form: Callable[[Any], Any] | None) -> None:
+        self.river = river
+        self.form = form
+        self.compiled: Any = None
+
+    def compile(self) -> Any:
+        """Return the compiled form, which from now on takes the place of River's object."""
+        if self.compiled is None and self.form is not None:
+            self.compiled = self.form(self.river)
+        return self.compiled
+
+    def settle(self) -> None:
+        """Let River's object go on from where the compiled form is."""
+        if self.compiled is not None:
+            self.compiled.settle(self.river)
+            self.compiled = None
+
+    def update_many(self, values: Floats) -> list[int]:
+        """Return the 0-based positions in `values` at which an alarm is raised."""
+        kernels = SWITCH.kernels(len(values))
+        if kernels is None or self.compile() is None:
+            self.settle()
+            return self._drive(values)
+        found: list[int] = self.compiled.update_many(kernels, values)
+        return found
+
+    def _drive(self, values: Floats) -> list[int]:
+        """Return what `update_many` does, from River's object."""
+        raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.settle()
+        return vars(self)
+
+
+class AdwinDetector(Compilable):
     """Adaptive windowing: alarms when two parts of a growing window have different means.
 
     ADWIN fires in both directions; for one direction an alarm is kept if the mean of what the cut
@@ -65,46 +122,30 @@ class AdwinDetector:
     def __init__(self, settings: s.Adwin, seed: int = 0) -> None:
         from river import drift
 
-        self.direction = settings.direction
-        self.river: Any = untyped(drift).ADWIN(
+        river = untyped(drift).ADWIN(
             delta=settings.delta,
             clock=settings.clock,
             max_buckets=settings.max_buckets,
             min_window_length=settings.min_window_length,
             grace_period=settings.grace_period,
         )
+        form = partial(CompiledAdwin, direction=settings.direction)
+        super().__init__(river, form if settings.max_buckets > 1 else None)
+        self.direction = settings.direction
 
-    def update_many(self, values: Floats) -> list[int]:
-        """Return the 0-based positions in `values` at which an alarm is raised."""
+    def _drive(self, values: Floats) -> list[int]:
+        """Return what `update_many` does, from River's object."""
         advance = advance_adwin if fast_paths_hold() else advance_any
-        if self.direction == "both":
-            return run(self.river, values.tolist(), advance)
-        found: list[int] = []
-        start = 0
-        feed: Any = iter(values.tolist())
-        while True:
-            fresh = self.river.drift_detected
-            width, total = (0, 0.0) if fresh else (self.river.width, self.river.total)
-            if not advance(self.river, feed):
-                return found
-            end = len(values) - feed.__length_hint__()
-            total = add_in_order(total, values[start:end])
-            if self._counts(width + end - start, total):
-                found.append(end - 1)
-            start = end
+        return run_adwin(self.river, values, self.direction, advance)
 
     def statistic(self) -> float:
         """Return the mean of its window."""
+        if self.compiled is not None:
+            return float(self.compiled.mean)
         return float(self.river.estimation) if self.river.width else math.nan
 
-    def _counts(self, width: int, total: float) -> bool:
-        """Return whether a cut of a window of so many values moved the mean the wanted way."""
-        kept = self.river.total / self.river.width
-        dropped = (total - self.river.total) / (width - self.river.width)
-        return bool(kept > dropped if self.direction == "up" else kept < dropped)
 
-
-class PageHinkleyDetector:
+class PageHinkleyDetector(Compilable):
     """Page-Hinkley test: alarms when the sum of deviations from the mean leaves its extreme.
 
     Parameters
@@ -128,21 +169,24 @@ class PageHinkleyDetector:
     def __init__(self, settings: s.PageHinkley, seed: int = 0) -> None:
         from river.drift import PageHinkley
 
-        self.river: Any = PageHinkley(
+        river = PageHinkley(
             min_instances=settings.min_instances,
             delta=settings.delta,
             threshold=settings.threshold,
             alpha=settings.alpha,
             mode=settings.direction,
         )
+        super().__init__(river, CompiledPageHinkley)
 
-    def update_many(self, values: Floats) -> list[int]:
-        """Return the 0-based positions in `values` at which an alarm is raised."""
+    def _drive(self, values: Floats) -> list[int]:
+        """Return what `update_many` does, from River's object."""
         advance = advance_page_hinkley if fast_paths_hold() else advance_any
         return run(self.river, values.tolist(), advance)
 
     def statistic(self) -> float:
         """Return how far the sum has left its extreme, the larger if both directions count."""
+        if self.compiled is not None:
+            self.compiled.settle(self.river)
         river = self.river
         rise = river._sum_increase - river._min_increase if river.mode != "down" else 0.0
         fall = river._max_decrease - river._sum_decrease if river.mode != "up" else 0.0
@@ -423,127 +467,3 @@ def build(settings: s.AnyDetector, seed: int) -> Detector:
     [511]
     """
     return DETECTORS[settings.kind](settings, derive(seed, name_of(settings)))
-
-
-# --- driving River --------------------------------------------------------------------------
-
-
-def untyped(module: Any) -> Any:
-    """Return a module of River as it is: some of its constructors carry no types."""
-    return module
-
-
-def run(river: Any, values: list[Any], advance: Advance) -> list[int]:
-    """Feed `values` to a River detector and return the positions of its alarms."""
-    feed: Any = iter(values)
-    found = []
-    while advance(river, feed):
-        found.append(len(values) - feed.__length_hint__() - 1)
-    return found
-
-
-def advance_any(river: Any, feed: Iterator[Any]) -> bool:
-    """Feed any River detector through its public API, up to an alarm."""
-    update = river.update
-    for value in feed:
-        update(value)
-        if river.drift_detected:
-            return True
-    return False
-
-
-def advance_adwin(river: Any, feed: Any) -> bool:
-    """Do what `advance_any` does for ADWIN, without leaving compiled code."""
-    if not feed.__length_hint__():
-        return False
-    if river.drift_detected:
-        river._reset()
-    river._drift_detected = True in map(river._helper.update, feed)
-    return bool(river._drift_detected)
-
-
-def advance_page_hinkley(river: Any, feed: Any) -> bool:
-    """Do what `advance_any` does for Page-Hinkley, with its state in local variables."""
-    if not feed.__length_hint__():
-        return False
-    if river.drift_detected:
-        river._reset()
-    alpha, delta, warm = river.alpha, river.delta, river.min_instances
-    up = river.threshold if river.mode != "down" else math.inf
-    down = river.threshold if river.mode != "up" else math.inf
-    n, mean = river._x_mean.n, river._x_mean._mean
-    rise, lowest = river._sum_increase, river._min_increase
-    fall, highest = river._sum_decrease, river._max_decrease
-    fired = False
-    for value in feed:
-        n += 1.0
-        mean += (1.0 / n) * (value - mean)
-        deviation = value - mean
-        rise = alpha * rise + deviation - delta
-        fall = alpha * fall + deviation + delta
-        if rise < lowest:
-            lowest = rise
-        elif rise - lowest > up and n >= warm:
-            fired = True
-        if fall > highest:
-            highest = fall
-        elif highest - fall > down and n >= warm:
-            fired = True
-        if fired:
-            break
-    river._x_mean.n, river._x_mean._mean = n, mean
-    river._sum_increase, river._min_increase = rise, lowest
-    river._sum_decrease, river._max_decrease = fall, highest
-    river._drift_detected = fired
-    return fired
-
-
-@functools.cache
-def fast_paths_hold() -> bool:
-    """Return whether the private names of this River still mean what they did; checked once.
-
-    Both ways are driven over a short fixed stream, changing hands in the middle, so that not only
-    the alarms but also the state left behind has to agree.
-
-    Examples
-    --------
-    >>> fast_paths_hold()
-    True
-    """
-    from river import drift
-
-    levels = (0.0, 3.0, 1.0, 5.0, 0.0)
-    stream = [level + at * 7919 % 97 / 97 for level in levels for at in range(150)]
-    pairs: list[tuple[Callable[[], Any], Advance]] = [(untyped(drift).ADWIN, advance_adwin)]
-    for mode in ("up", "down", "both"):
-        pairs.append((functools.partial(drift.PageHinkley, mode=mode), advance_page_hinkley))
-    try:
-        return all(_relay(make(), stream, fast) == _relay(make(), stream) for make, fast in pairs)
-    except (AttributeError, TypeError):  # a private name is gone
-        return False
-
-
-def _relay(river: Any, stream: list[float], fast: Advance = advance_any) -> list[int]:
-    """Return the alarms over `stream`, cut in pieces that go to `fast` and the public API in turn.
-
-    The pieces end on many different phases of the detector's own clock.
-    """
-    found: list[int] = []
-    for at in range(0, len(stream), 53):
-        advance = fast if at // 53 % 3 else advance_any
-        found += [at + alarm for alarm in run(river, stream[at : at + 53], advance)]
-    return found
-
-
-def add_in_order(total: float, values: Floats) -> float:
-    """Return `total` plus all values, added one by one from the left.
-
-    Neither `sum` (compensated since Python 3.12) nor `np.sum` (pairwise) would give the same bits
-    for every way of cutting the values.
-
-    Examples
-    --------
-    >>> add_in_order(0.5, np.array([1.0, 2.0]))
-    3.5
-    """
-    return float(np.add.accumulate(np.concatenate(([total], values)))[-1])

@@ -6,7 +6,7 @@ setting suits columns of any unit: a change of one means one standard deviation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,10 +14,12 @@ import numpy as np
 
 from engine import settings as s
 from engine.batch import MISSING, Bools, Codes, Floats, Ints, Schema, Table
-from engine.detectors import Detector, build, name_of
+from engine.compiled import PageHinkleyPack
+from engine.detectors import Detector, PageHinkleyDetector, build, name_of
 from engine.errors import InputError
 from engine.events import Alarm
 from engine.seeds import derive
+from engine.switch import SWITCH
 
 Aspect = Literal["value", "frequency", "missing"]
 CLIP = 5.0
@@ -72,6 +74,8 @@ class ErrorWatch:
             The champion's errors on them: 0 and 1, or not negative for regression; never NaN.
         """
         found = []
+        if not len(errors):
+            return []
         for order, (one, detector) in enumerate(zip(self._settings, self._detectors, strict=True)):
             for at in detector.update_many(errors):
                 alarm = Alarm(int(arrivals[at]), int(seqs[at]), name_of(one), "error")
@@ -112,6 +116,11 @@ class Column:
     def scale(self) -> float:
         """What one standard deviation is worth: `std`, or 1 where there is no spread."""
         return self.std if TINY * abs(self.mean) < self.std < np.inf else 1.0
+
+    @property
+    def missing_scale(self) -> float:
+        """What one standard deviation of the missing indicator is worth, or 1 without any."""
+        return float(np.sqrt(self.missing * (1 - self.missing))) or 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +225,8 @@ def inputs_of(column: Column, table: Table, name: str) -> tuple[Floats, Floats]:
             [np.nan if code == MISSING else share_of.get(levels[code], 0.0) for code in present]
         )
         values = standardise(raw, column.mean, column.scale)[place]
-    share = column.missing
-    spread = float(np.sqrt(share * (1 - share))) or 1.0
-    return values, standardise(gone.astype(np.float64), share, spread)
+    there, away = standardise(np.array([0.0, 1.0]), column.missing, column.missing_scale)
+    return values, np.where(gone, away, there)
 
 
 # --- the feature detectors ------------------------------------------------------------------
@@ -237,20 +245,20 @@ class Napper:
     """
 
     def __init__(self, detector: Detector) -> None:
-        self._detector = detector
-        self._zeros: int | None = 0
+        self.detector = detector
+        self.zeros: int | None = 0
 
     def update_many(self, values: Floats) -> list[int]:
         """Return the 0-based positions in `values` at which an alarm is raised."""
-        if self._zeros is not None:
+        if self.zeros is not None:
             if not values.any():
-                self._zeros += len(values)
+                self.zeros += len(values)
                 return []
-            for start in range(0, self._zeros, NAP_MAX):
-                alarms = self._detector.update_many(np.zeros(min(NAP_MAX, self._zeros - start)))
+            for start in range(0, self.zeros, NAP_MAX):
+                alarms = self.detector.update_many(np.zeros(min(NAP_MAX, self.zeros - start)))
                 assert not alarms, "a constant raised an alarm"
-            self._zeros = None
-        return self._detector.update_many(values)
+            self.zeros = None
+        return self.detector.update_many(values)
 
 
 class FeatureWatch:
@@ -292,6 +300,9 @@ class FeatureWatch:
         self._seed = seed
         self._columns: dict[str, Column] = {}
         self._streams: list[tuple[str, Aspect, int, Napper]] = []
+        self._packable: list[int] = []
+        self._others: list[int] = []
+        self._pack: PageHinkleyPack | None = None
         wanted: set[str] = set()
         for one in self._settings:
             wanted.update(self._columns_of(one))
@@ -317,13 +328,15 @@ class FeatureWatch:
         """Start all detectors afresh, against a new reference."""
         columns = reference.numeric + reference.categorical
         self._columns = dict(zip(self._schema.features, columns, strict=True))
-        self._streams = []
+        self._streams, self._packable, self._others, self._pack = [], [], [], None
         for feature in self._watched:
             kind: Aspect = "value" if feature in self._schema.numeric else "frequency"
             for aspect in (kind, "missing"):
                 seed = derive(self._seed, feature, aspect)
                 for order, one in enumerate(self._settings):
                     if feature in self._columns_of(one):
+                        packs = feature in self._schema.numeric and one.kind == "page_hinkley"
+                        (self._packable if packs else self._others).append(len(self._streams))
                         stream = Napper(build(one, seed))
                         self._streams.append((feature, aspect, order, stream))
 
@@ -343,19 +356,66 @@ class FeatureWatch:
         """
         if not self._streams or not len(table):
             return []
-        inputs: dict[tuple[str, str], tuple[Floats, Ints | None]] = {}
-        for feature in self._watched:
-            values, missing = inputs_of(self._columns[feature], table, feature)
-            gone = np.isnan(values)
-            rows = np.flatnonzero(~gone) if gone.any() else None
-            inputs[feature, "there"] = (values if rows is None else values[rows], rows)
-            inputs[feature, "missing"] = (missing, None)
+        kernels = SWITCH.kernels(len(table) * len(self._packable)) if self._packable else None
+        if kernels is None:
+            self._unpack()
+            alarms = self._update_each(table, range(len(self._streams)))
+        else:
+            alarms = self._update_each(table, self._others)
+            for at, row in self._packed().update(kernels, table.numbers):
+                alarms.append((self._packable[at], row))
         found = []
-        for place, (feature, aspect, order, stream) in enumerate(self._streams):
-            values, rows = inputs[feature, "missing" if aspect == "missing" else "there"]
-            for at in stream.update_many(values):
-                seq = first_seq + int(at if rows is None else rows[at])
-                alarm = Alarm(seq, seq, name_of(self._settings[order]), "features", feature, aspect)
-                found.append((seq, order, place, alarm))
+        for place, row in alarms:
+            feature, aspect, order, _ = self._streams[place]
+            seq = first_seq + row
+            alarm = Alarm(seq, seq, name_of(self._settings[order]), "features", feature, aspect)
+            found.append((seq, order, place, alarm))
         found.sort(key=lambda entry: entry[:3])
         return [alarm for *_, alarm in found]
+
+    def _update_each(self, table: Table, places: Iterable[int]) -> list[tuple[int, int]]:
+        """Feed the streams at `places` one by one; return the alarms as places and rows."""
+        inputs: dict[tuple[str, str], tuple[Floats, Ints | None]] = {}
+        found = []
+        for place in places:
+            feature, aspect, _, stream = self._streams[place]
+            if (feature, aspect) not in inputs:
+                values, missing = inputs_of(self._columns[feature], table, feature)
+                gone = np.isnan(values)
+                rows = np.flatnonzero(~gone) if gone.any() else None
+                there = values if rows is None else values[rows]
+                inputs[feature, "value"] = inputs[feature, "frequency"] = (there, rows)
+                inputs[feature, "missing"] = (missing, None)
+            values, rows = inputs[feature, aspect]
+            for at in stream.update_many(values):
+                found.append((place, int(at if rows is None else rows[at])))
+        return found
+
+    def _packed(self) -> PageHinkleyPack:
+        """Return the Page-Hinkley tests of numeric columns as one, made if there is none yet."""
+        if self._pack is not None:
+            return self._pack
+        tests, inputs, scales, zeros = [], [], [], []
+        for place in self._packable:
+            feature, aspect, _, stream = self._streams[place]
+            column, missing = self._columns[feature], aspect == "missing"
+            inputs.append((self._schema.numeric.index(feature), int(missing)))
+            scales.append(
+                (column.missing, column.missing_scale) if missing else (column.mean, column.scale)
+            )
+            zeros.append(-1 if stream.zeros is None else stream.zeros)
+            assert isinstance(stream.detector, PageHinkleyDetector)
+            tests.append(stream.detector.compile())
+        self._pack = PageHinkleyPack(tests, inputs, scales, zeros, CLIP)
+        return self._pack
+
+    def _unpack(self) -> None:
+        """Let the Page-Hinkley tests go on one by one."""
+        if self._pack is not None:
+            for place, zeros in zip(self._packable, self._pack.zeros.tolist(), strict=True):
+                self._streams[place][3].zeros = zeros if zeros >= 0 else None
+            self._pack = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._unpack()
+        return vars(self)

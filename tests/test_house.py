@@ -35,7 +35,14 @@ HEAVY: dict[str, tuple[str, ...]] = {
     "sdv": ("scenarios.copulas",),
     "catboost": ("engine.training.models",),
     "bytewax": ("engine.flow",),
-    "river": ("engine.detectors", "engine.sources.generator"),
+    "river": (
+        "engine.detectors",
+        "engine.driving",
+        "engine.sources.generator",
+        "engine.switch",
+        "benchmarks.speed.peers",
+    ),
+    "numba": ("engine.kernels",),
     "mlflow": ("engine.registry",),
     "optuna": ("engine.training.tune",),
     "dash": ("dashboards.app", "dashboards.figures"),
@@ -44,15 +51,18 @@ HEAVY: dict[str, tuple[str, ...]] = {
 }
 """Where a heavy library may be imported."""
 
-AT_THE_TOP = {"engine.flow": "bytewax"}
+AT_THE_TOP = {"engine.flow": "bytewax", "engine.kernels": "numba"}
 """Modules that are imported late themselves, and so may import their library at once."""
 
 EDGES = {
     "engine.cli", "engine.flow", "engine.progress", "engine.running", "engine.printing",
-    "engine.runlog", "engine.documents", "engine.sources.file", "engine.training.pool",
+    "engine.runlog", "engine.shapes", "engine.signals", "engine.documents", "engine.sources.file",
+    "engine.sources.tables",
+    "engine.training.pool",
     "engine.training.store", "engine.training.fit", "engine.training.models",
     "scenarios.copulas", "scenarios.loading", "scenarios.samples", "scenarios.schema",
     "scenarios.starting", "scenarios.streams", "scenarios.synthesis",
+    "benchmarks.speed.__main__", "benchmarks.speed.clock",
 }  # fmt: skip
 """Modules that may touch files, clocks or processes; all others are the heart."""
 

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from engine import detectors
+from engine import detectors, driving
 from engine import settings as s
 from engine.batch import Floats
-from engine.detectors import DETECTORS, Detector, build, name_of
+from engine.detectors import DETECTORS, Detector, build, name_of, use_kernels
 from engine.errors import InputError
 
 
@@ -48,8 +48,17 @@ def by_hand(detector: Any, values: list[float]) -> list[int]:
     return found
 
 
-@pytest.fixture(params=["fast", "public"])
+@pytest.fixture(autouse=True)
+def no_kernels() -> Iterator[None]:
+    """River's own objects; the kernels are held against them in `test_compiled`."""
+    use_kernels(False)
+    yield
+    use_kernels(None)
+
+
+@pytest.fixture(params=["kernels", "fast", "public"])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    use_kernels(request.param == "kernels")
     if request.param == "public":
         monkeypatch.setattr(detectors, "fast_paths_hold", lambda: False)
     return str(request.param)
@@ -273,9 +282,9 @@ def test_kswin_in_one_direction_for_every_cut(seed: int, cuts: list[int]) -> Non
 
 @pytest.fixture
 def unchecked() -> Iterator[None]:
-    detectors.fast_paths_hold.cache_clear()
+    driving.fast_paths_hold.cache_clear()
     yield
-    detectors.fast_paths_hold.cache_clear()
+    driving.fast_paths_hold.cache_clear()
 
 
 def gone(river: Any, feed: Any) -> bool:
@@ -287,7 +296,7 @@ def forgetful(river: Any, feed: Any) -> bool:
     if river.drift_detected:
         river._reset()
     kept = pickle.loads(pickle.dumps(river))
-    fired = detectors.advance_any(kept, feed)
+    fired = driving.advance_any(kept, feed)
     river._drift_detected = fired
     return fired
 
@@ -297,10 +306,10 @@ def forgetful(river: Any, feed: Any) -> bool:
 def test_another_river_sends_everyone_to_the_public_api(
     name: str, broken: Callable[[Any, Any], bool], monkeypatch: pytest.MonkeyPatch, unchecked: None
 ) -> None:
-    assert detectors.fast_paths_hold()
-    detectors.fast_paths_hold.cache_clear()
-    monkeypatch.setattr(detectors, name, broken)
-    assert not detectors.fast_paths_hold()
+    assert driving.fast_paths_hold()
+    driving.fast_paths_hold.cache_clear()
+    monkeypatch.setattr(driving, name, broken)
+    assert not driving.fast_paths_hold()
     for case in ("adwin", "page_hinkley"):
         values = stream(3, 1200, False)
         theirs = by_hand(river(CASES[case][0].kind, **CASES[case][1]), values.tolist())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import pickle
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from engine import settings as s
 from engine.batch import Floats, Schema, Table, concat_tables, table_of
-from engine.detectors import build
+from engine.detectors import build, use_kernels
 from engine.errors import InputError
 from engine.events import Alarm
 from engine.seeds import derive
@@ -22,6 +22,13 @@ from engine.watch import ErrorWatch, FeatureWatch, Napper, Reference, inputs_of,
 
 PH_FEATURES = s.PageHinkley(kind="page_hinkley", on="features", threshold=10.0)
 ADWIN_FEATURES = s.Adwin(kind="adwin", on="features")
+
+
+@pytest.fixture(autouse=True, params=["kernels", "river"])
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
+    use_kernels(request.param == "kernels")
+    yield str(request.param)
+    use_kernels(None)
 
 
 def stepping(length: int, seed: int = 0) -> Floats:
@@ -287,6 +294,67 @@ def test_features_for_every_cut(cuts: list[int]) -> None:
         watch = pickle.loads(pickle.dumps(watch))
         found += watch.update(7 + low, table[low:high])
     assert found == whole != []
+
+
+def odd(length: int, seed: int) -> Table:
+    """Numbers of all sorts: missing now and then, always or never, constant, infinite, huge."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(0, 1, (length, 8)) + np.repeat(rng.integers(0, 3, (4, 8)), length // 4, axis=0)
+    x[rng.random(length) < 0.2, 0] = np.nan
+    x[: length // 2, 1] = np.nan
+    x[:, 2], x[:, 3] = 4.0, np.nan
+    x[rng.random(length) < 0.1, 4] = np.inf
+    x[:, 5] *= 1e300
+    x[length // 3 :, 6] = np.nan
+    return Table(Schema(tuple("abcdefgh"), ()), x, np.empty((length, 0), np.int32), ())
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 99), length=st.sampled_from([4, 400]), cuts=st.lists(st.integers(0, 400))
+)
+def test_kernels_and_river_may_take_turns(
+    order: Literal["C", "F"], seed: int, length: int, cuts: list[int]
+) -> None:
+    reference, table = odd(length, seed), odd(400, seed + 1)
+    table = Table(table.schema, np.array(table.numbers, order=order), table.codes, ())
+    table.numbers.flags.writeable = False
+    quick = s.PageHinkley(kind="page_hinkley", on="features", threshold=3.0, min_instances=2)
+    down = quick.model_copy(update={"columns": ("a", "h", "b"), "direction": "down", "name": "d"})
+    detectors: list[s.AnyDetector] = [quick, ADWIN_FEATURES, down]
+    use_kernels(False)
+    whole = watched(detectors, table, reference).update(7, table)
+    watch, found = watched(detectors, table, reference), []
+    for turn, (low, high) in enumerate(itertools.pairwise(sorted({0, 400, *cuts}))):
+        use_kernels((turn + seed) % 3 > 0)
+        if (turn + seed) % 4 == 0:
+            watch = pickle.loads(pickle.dumps(watch))
+        found += watch.update(7 + low, table[low:high])
+    assert found == whole != []
+
+
+def test_what_was_woken_does_not_sleep_again() -> None:
+    values = np.repeat([0.0, np.nan, 0.0], [100, 60, 200])
+    fine, table = table_of({"x": [0.0] * 100}), table_of({"x": values.tolist()})
+    down = PH_FEATURES.model_copy(update={"direction": "down", "delta": 0.05, "threshold": 3.0})
+    (at,) = build(down, 1).update_many(np.isnan(values).astype(np.float64))
+    watch = watched([down], table, fine)
+    assert watch.update(0, table[:160]) == []
+    watch = pickle.loads(pickle.dumps(watch))
+    (alarm,) = watch.update(160, table[160:])
+    assert (alarm.seq, alarm.aspect) == (at, "missing")
+    assert at > 160
+
+
+def test_a_pack_is_made_of_the_page_hinkley_tests_of_numbers(way: str) -> None:
+    table = drifting()
+    watch = watched([PH_FEATURES, ADWIN_FEATURES], table, mixed(600, 0))
+    watch.update(0, table)
+    assert (watch._pack is not None) == (way == "kernels")
+    if watch._pack is not None:
+        assert len(watch._pack.states) == 6, "x, k and y: the value, and whether it is missing"
+        assert watch._pack.zeros.tolist()[3] == 1000, "k was never missing"
 
 
 def test_a_new_reference_starts_afresh() -> None:
