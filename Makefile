@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 DEMO := runs/demo
 
-.PHONY: help setup demo test test-all check format schema lock clean
+.PHONY: help setup demo test test-all fuzz check format schema bench-speed lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ test: setup ## all tests but the slow ones
 test-all: setup ## all tests
 	$(BIN)/python -m pytest -n 2
 
+fuzz: setup ## random faults until Ctrl-C or a failure; SEEDS=0-199 for these only
+	$(BIN)/python -m tests.simulation --jobs 2 $(if $(SEEDS),--seeds $(SEEDS))
+
 check: setup ## lint, format and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -39,8 +42,11 @@ format: setup ## put the code into shape
 schema: setup ## write the JSON Schemas that editors use
 	$(BIN)/python -m scenarios.schema
 
+bench-speed: setup ## measure the engine beside its peers; ARGS=--quick to try it
+	$(BIN)/python -m benchmarks.speed $(ARGS)
+
 lock: ## renew requirements.lock from pyproject.toml (needs uv)
-	uv lock && uv export --no-hashes --no-emit-project --no-annotate --no-header --all-groups \
+	uv lock && uv export --no-hashes --no-emit-project --no-annotate --no-header --all-groups --extra fast \
 		-q -o requirements.lock && rm uv.lock
 
 clean: ## remove what the commands above made

@@ -23,6 +23,8 @@ Labels = NDArray[Any]
 Task = Literal["classification", "regression"]
 MISSING = -1
 """The code of a missing categorical value."""
+FOREVER = np.iinfo(np.int64).max // 2
+"""A label so many arrivals late never comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,19 @@ class Schema:
         Names of the categorical features, in column order.
     task
         What the label is: a class or a number.
+    number_at, code_at
+        The place of each feature among those of its kind.
     """
 
     numeric: tuple[str, ...]
     categorical: tuple[str, ...]
     task: Task = "classification"
+    number_at: Mapping[str, int] = field(init=False, repr=False, compare=False)
+    code_at: Mapping[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name, columns in (("number_at", self.numeric), ("code_at", self.categorical)):
+            object.__setattr__(self, name, {column: at for at, column in enumerate(columns)})
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -84,12 +94,12 @@ class Table:
 
     def number(self, name: str) -> Floats:
         """Return the numeric column `name`, shape `(n,)` (a view)."""
-        column: Floats = self.numbers[:, self.schema.numeric.index(name)]
+        column: Floats = self.numbers[:, self.schema.number_at[name]]
         return column
 
     def texts(self, name: str) -> Labels:
         """Return the categorical column `name` as objects: `str`, or None where missing."""
-        at = self.schema.categorical.index(name)
+        at = self.schema.code_at[name]
         lookup = np.array([*self.levels[at], None], dtype=object)
         return lookup[self.codes[:, at]]
 
@@ -151,6 +161,13 @@ class Batch:
         """Sequence number after the last record."""
         return self.first + len(self)
 
+    def settled(self) -> Batch:
+        """Return the batch with labels that are not there made `FOREVER` late."""
+        there = known(self.labels)
+        if there.all():
+            return self
+        return replace(self, late_records=np.where(there, self.late_records, FOREVER))
+
     def __getitem__(self, rows: slice) -> Batch:
         start, stop, _ = rows.indices(len(self))
         low, high = self.first + start, self.first + stop
@@ -173,9 +190,10 @@ def known(labels: Labels) -> Bools:
     >>> known(np.array(["a", None], dtype=object)).tolist(), known(np.array([1.5, np.nan])).tolist()
     ([True, False], [True, False])
     """
-    if labels.dtype == object:
-        return np.fromiter((label is not None for label in labels), bool, len(labels))
-    return ~np.isnan(labels)
+    if labels.dtype != object:
+        return ~np.isnan(labels)
+    there: Bools = labels != np.array(None)
+    return there
 
 
 def table_of(columns: Mapping[str, Sequence[Any]], categorical: Sequence[str] = ()) -> Table:

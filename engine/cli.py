@@ -6,8 +6,9 @@ Heavy imports stay inside the commands, so that `driftline --help` answers at on
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import click
 
 from engine import __version__
-from engine.errors import EngineError, InputError, Interrupted
+from engine.errors import EngineError, InputError
+from engine.signals import Stop
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,9 +72,6 @@ def reported(command: Callable[P, None]) -> Callable[P, None]:
         except InputError as error:
             click.echo(one_line(error), err=True)
             sys.exit(2)
-        except Interrupted as error:
-            click.echo(str(error), err=True)
-            sys.exit(error.exit_code)
         except EngineError as error:
             click.echo(f"failed: {error}", err=True)
             sys.exit(1)
@@ -109,9 +108,11 @@ def main() -> None:
 @click.option("--seed", metavar="N", help="Another seed than the scenario's.")
 @click.option("--policy", help="Another policy, as YAML: adwin, or '{kind: every, records: 500}'.")
 @click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Another value, as YAML.")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--batch-size", type=click.IntRange(1), default=1024, show_default=True)
+@click.option("--workers", type=click.IntRange(1), default=1, help="Threads of each process.")
+@click.option("--processes", type=click.IntRange(1), default=1, help="Processes for the streams.")
+@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Records at a time.")
 @click.option("--resume", is_flag=True, help="Complete a run that was interrupted.")
+@click.option("--verify", "check", is_flag=True, help="Run twice, cut differently, and compare.")
 @reported
 def run(
     scenario: Path,
@@ -120,63 +121,72 @@ def run(
     policy: str | None,
     sets: tuple[str, ...],
     workers: int,
-    batch_size: int,
+    processes: int,
+    batch_size: int | None,
     resume: bool,
+    check: bool,
 ) -> None:
     """Run a drift scenario file; ends with a verdict table.
 
     Outcomes depend on the scenario and its seed alone: not on workers, batches or restarts.
     """
-    from engine.running import Plan, check_out, execute, finished, versions
-    from scenarios.loading import load, parse_set, prepare, rehearse
+    with Stop() as stop:
+        from engine.runlog import tidy
+        from engine.running import check_out, check_same, execute, finished, versions
+        from engine.verifying import verify
+        from engine.working import Plan, batch_rows
+        from scenarios.loading import load, parse_set, prepare
 
-    given = [parse_set(text) for text in sets]
-    if seed is not None:
-        given.append(("--seed", "seed", seed))
-    if policy is not None:
-        given.append(("--policy", "policy", policy))
-    loaded = load(scenario, given)
-    out = out or Path("runs") / f"{loaded.scenario.name}-{loaded.scenario.seed}"
-    if resume and finished(out):
-        click.echo(f"{out}: finished already", err=True)
-        return
-    check_out(out, resume)
-    streams = prepare(loaded, cache_folder())
-    rehearse(loaded)
-    about = about_run(loaded, streams[0].facts, versions())
-    replay = about["replay"]
-    click.echo(f"seed {loaded.scenario.seed}, replay with: {replay}", err=True)
-    plan = Plan(
-        about=about,
-        engine=loaded.scenario,
-        feeds=streams,
-        truth_known=[loaded.scenario.truth_known(stream.index) for stream in streams],
-        out=out,
-        base=loaded.base,
-        cache=cache_folder(),
-        resume=resume,
-        workers=workers,
-        batch_size=batch_size,
-    )
-    try:
-        result = execute(plan)
-    except Interrupted as error:
-        click.echo(f"{out}: go on with: {replay} --out {out} --resume", err=True)
-        raise error
-    except EngineError:
-        click.echo(f"replay with: {replay}", err=True)
-        raise
-    show_run(about, dict(result.summary))
-    click.echo(f"\n{out}: {result.seconds:.1f} s. Look closer with: driftline show {out}")
-    if result.failures:
-        told = "; ".join(f"{name}: {why}" for name, why in sorted(result.failures.items()))
-        raise EngineError(f"{len(result.failures)} of {len(streams)} streams failed: {told}")
+        given = [parse_set(text) for text in sets]
+        if seed is not None:
+            given.append(("--seed", "seed", seed))
+        if policy is not None:
+            given.append(("--policy", "policy", policy))
+        loaded = load(scenario, given)
+        out = out or Path("runs") / f"{loaded.scenario.name}-{loaded.scenario.seed}"
+        check_out(out, resume)
+        streams = prepare(loaded, cache_folder())
+        about = about_run(loaded, streams[0].facts, versions())
+        check_same(out, about)
+        tell_notes(streams[0].notes)
+        if finished(out):
+            tidy(out)
+            click.echo(f"{out}: finished already", err=True)
+            return
+        click.echo(f"seed {about['seed']}, replay with: {about['replay']}", err=True)
+        plan = Plan(
+            about=about,
+            engine=loaded.scenario,
+            feeds=streams,
+            streams=len(streams),
+            truth_known=[loaded.scenario.truth_known(stream.index) for stream in streams],
+            out=out,
+            base=loaded.base,
+            cache=cache_folder(),
+            resume=resume,
+            workers=workers,
+            processes=processes,
+            batch_size=batch_size or batch_rows(streams[0].schema),
+        )
+        try:
+            result = execute(plan, stop)
+        except InputError:
+            raise
+        except EngineError:
+            click.echo(f"replay with: {about['replay']}", err=True)
+            raise
+        show_run(about, dict(result.summary))
+        if check:
+            click.echo(f"\n{verify(plan, stop)}")
+        closer = f"driftline show {shlex.quote(str(out))}"
+        click.echo(f"\n{out}: {result.seconds:.1f} s. Look closer with: {closer}")
+        if result.failures:
+            told = "; ".join(f"{name}: {why}" for name, why in sorted(result.failures.items()))
+            raise EngineError(f"{len(result.failures)} of {len(streams)} streams failed: {told}")
 
 
 def about_run(loaded: Loaded, facts: Any, versions: dict[str, str]) -> dict[str, Any]:
     """Return the content of `run.json`: what ran, and nothing that cannot change outcomes."""
-    import shlex
-
     scenario, document = loaded.scenario, loaded.document
     words = ["driftline", "run", str(document.path)]
     for location, option in reversed(document.overridden):
@@ -191,6 +201,12 @@ def about_run(loaded: Loaded, facts: Any, versions: dict[str, str]) -> dict[str,
         "streams": [scenario.stream_name(index) for index in range(scenario.count)],
         "versions": versions,
     }
+
+
+def tell_notes(notes: Sequence[str]) -> None:
+    """Print what is odd about a source's data."""
+    for note in notes:
+        click.echo(one_line(InputError(note, "note")), err=True)
 
 
 def show_run(about: dict[str, Any], summary: dict[str, Any]) -> None:
@@ -215,7 +231,7 @@ def init(data: Path, label: str, out: Path | None) -> None:
     text = first_scenario(data, label, out)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8")
-    click.echo(f"wrote {out}. Run it with: driftline run {out}")
+    click.echo(f"wrote {out}. Run it with: driftline run {shlex.quote(str(out))}")
 
 
 @main.command(epilog="Example: driftline check scenarios/*.yaml")
@@ -236,6 +252,7 @@ def check(scenarios: tuple[Path, ...]) -> None:
             rows = streams[0].rows
             many = "1 stream" if len(streams) == 1 else f"{len(streams)} streams"
             click.echo(f"{path}: good, {many} of {rows:,} rows")
+            tell_notes(streams[0].notes)
     if wrong:
         sys.exit(2)
 

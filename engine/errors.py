@@ -38,17 +38,3 @@ class MachineError(EngineError):
     It ends the run without an outcome, so that no outcome depends on the machine; the run can
     be resumed.
     """
-
-
-class Interrupted(EngineError):
-    """A signal asked the run to stop; what was written is whole and can be resumed.
-
-    Parameters
-    ----------
-    signal_number
-        The signal; the exit code of the command is 128 plus this.
-    """
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by signal {signal_number}")
-        self.exit_code = 128 + signal_number

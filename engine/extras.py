@@ -20,11 +20,11 @@ from engine.events import Alarm
 
 STRIDE_MIN = 100
 """No trace is denser than a point in so many records."""
-POINTS_MAX = 5000
+POINTS_MAX = 2000
 """No trace has more points than this, give or take one, however long the stream is."""
 ERRORS = 500
 """How many of the champion's newest errors the series `error` is the mean of."""
-SAMPLES_MAX = 200
+SAMPLES_MAX = 100
 """How many alarms of a stream get a sample: the first."""
 RECORDS = 20
 """How many records a sample shows."""
@@ -63,7 +63,7 @@ def stride_of(rows: int) -> int:
     Examples
     --------
     >>> stride_of(45_312), stride_of(10_000_000)
-    (100, 2000)
+    (100, 5000)
     """
     return max(STRIDE_MIN, math.ceil(rows / POINTS_MAX))
 
@@ -105,7 +105,7 @@ class Bins:
         """Return the bins that suit a feature of a training window: its deciles, or top levels."""
         edges: tuple[float, ...] = ()
         levels = None
-        if name in table.schema.numeric:
+        if name in table.schema.number_at:
             values = table.number(name)
             there = values[np.isfinite(values)]
             if len(there):
@@ -142,15 +142,15 @@ class Bins:
 
 def _count_levels(table: Table, name: str) -> dict[str | None, int]:
     """Return how often each level of a categorical column occurs; None stands for missing."""
-    at = table.schema.categorical.index(name)
+    at = table.schema.code_at[name]
     levels = table.levels[at]
     counts = np.bincount(table.codes[:, at] + 1, minlength=len(levels) + 1)
     return dict(zip((None, *levels), counts.tolist(), strict=True))
 
 
 def _shares(counts: Sequence[int]) -> tuple[float, ...]:
-    rows = max(1, sum(counts))
-    return tuple(round(count / rows, 6) for count in counts)
+    shares = np.array(counts) / max(1, sum(counts))
+    return tuple(np.round(shares, 6).tolist())
 
 
 def profile(table: Table) -> dict[str, Bins]:

@@ -28,7 +28,7 @@ from engine.batch import Batch, Schema
 from engine.errors import EngineError, MachineError
 from engine.loop import Loop
 from engine.progress import Progress
-from engine.runlog import SHARDS, PartWriter, RunDirectory
+from engine.runlog import Parts, PartWriter, shard_of
 from engine.settings import Engine
 from engine.state import Effects
 from engine.training.jobs import Predictor, Trainer
@@ -99,7 +99,9 @@ class Flow:
         The settings.
     feeds
         The streams.
-    directory
+    streams
+        How many streams the whole run has, if other processes handle some of them.
+    parts
         Where outcomes go.
     trainer
         Who fits models.
@@ -111,17 +113,23 @@ class Flow:
         Records to a batch; changes no outcome.
     progress
         Whom to tell how far it is.
+    stop
+        Ends the dataflow when it is set.
+    epoch
+        How often parts are flushed; changes no outcome.
     """
 
     engine: Engine
     feeds: Sequence[Feed]
-    directory: RunDirectory
+    streams: int
+    parts: Parts
     trainer: Trainer
     initial: Predictor | None
     code_root: str
     batch_size: int
     progress: Progress
     stop: Flag = field(default_factory=Flag)
+    epoch: timedelta = EPOCH
     gates: dict[str, Gate] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     broken: str = ""
@@ -166,7 +174,7 @@ def run(flow: Flow, workers: int) -> None:
     op.output("run", done, Sink(flow))
     start: Any = cli_main
     try:
-        start(dataflow, workers_per_process=workers, epoch_interval=EPOCH)
+        start(dataflow, workers_per_process=workers, epoch_interval=flow.epoch)
     except BytewaxRuntimeError as error:
         raise MachineError(flow.broken or str(error.__cause__ or error)) from error
     if flow.broken:
@@ -351,17 +359,17 @@ class Sink(FixedPartitionedSink[Written, None]):
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
-        self.shards = min(SHARDS, len(flow.feeds))
-        self.index = {feed.name: feed.index for feed in flow.feeds}
+        self.shard_of = {feed.name: shard_of(feed.index, flow.streams) for feed in flow.feeds}
+        self.shards = sorted(set(self.shard_of.values()))
 
     def list_parts(self) -> list[str]:
         """Return the shards' names."""
-        return [f"{shard:02d}" for shard in range(self.shards)]
+        return [f"{shard:02d}" for shard in self.shards]
 
     def part_fn(self, item_key: str) -> int:
         """Return the shard of a stream."""
-        return self.index[item_key] % self.shards
+        return self.shards.index(self.shard_of[item_key])
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> SinkPartition:
         """Open a shard."""
-        return SinkPartition(self.flow, self.flow.directory.writer(int(for_part)))
+        return SinkPartition(self.flow, self.flow.parts.writer(int(for_part)))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.batch import Batch, Bools, Ints, Labels, Table, concat_tables, known
+from engine.batch import FOREVER, Batch, Bools, Ints, Labels, Table, concat_tables
 
 RECENT_ROWS = 500
 """Rows that stay available from their arrival on, labelled or not, to be looked at."""
@@ -70,8 +70,7 @@ class Rows:
 
     def known_at(self, moment: Moment) -> Bools:
         """Return which labels are known at `moment`, shape `(n,)`."""
-        due = (self.due_seqs <= moment.seq) & (self.due_times <= moment.now)
-        return due & known(self.labels)
+        return (self.due_seqs <= moment.seq) & (self.due_times <= moment.now)
 
     def fitted(self, extent: Extent) -> Bools:
         """Return which rows a model of that extent is fitted on."""
@@ -81,7 +80,7 @@ class Rows:
     def unseen(self, extent: Extent) -> Bools:
         """Return which rows come after that extent, or got their label since (if they have one)."""
         fresh = ~self.known_at(extent.asked) | (self.seqs >= extent.end)
-        return fresh & known(self.labels)
+        return fresh & (self.due_seqs < FOREVER)
 
 
 @dataclass(slots=True)
@@ -109,7 +108,7 @@ class History:
     limit: int = 0
 
     def add(self, batch: Batch, now: Ints) -> None:
-        """Append a batch; `now` is the running maximum of its event times, shape `(n,)`."""
+        """Append a settled batch; `now` is the running maximum of its event times, shape `(n,)`."""
         seqs = np.arange(batch.first, batch.end, dtype=np.int64)
         due_seqs, due_times = seqs + batch.late_records, now + batch.late_micros
         self.chunks.append(Rows(seqs, batch.table, batch.labels, due_seqs, due_times))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from engine.batch import Bools, Floats, Ints, Labels, known
+from engine.batch import FOREVER, Bools, Floats, Ints, Labels
 
 NEVER = np.iinfo(np.int64).max
 """The arrival of a label that does not come within the records at hand."""
@@ -53,7 +53,11 @@ class Outcomes:
         return len(self.seqs)
 
     def __getitem__(self, rows: slice | Ints | Bools) -> Outcomes:
-        return Outcomes(*(getattr(self, column.name)[rows] for column in fields(self)))
+        return Outcomes(*(getattr(self, column)[rows] for column in COLUMNS))
+
+    def before(self, seq: int) -> Outcomes:
+        """Return the rows of records before `seq`."""
+        return self[: int(np.searchsorted(self.seqs, seq))]
 
     def arrivals(self, first: int, now: Ints) -> Ints:
         """Return the arrival among `first .. first + len(now) - 1` that brings each label.
@@ -63,7 +67,7 @@ class Outcomes:
         """
         by_time = first + np.searchsorted(now, self.due_times, side="left")
         arrivals = np.maximum(self.due_seqs, by_time)
-        absent = (arrivals >= first + len(now)) | ~known(self.labels)
+        absent = arrivals >= first + len(now)
         return np.where(absent | (self.label_times != UNDATED), NEVER, arrivals)
 
     def dated(self, arrivals: Ints, first: int, now: Ints, stop: int) -> Outcomes:
@@ -71,13 +75,11 @@ class Outcomes:
         here = arrivals < stop
         seq_times = now[np.clip(self.due_seqs - first, 0, len(now) - 1)]
         times = np.maximum(self.due_times, np.where(self.due_seqs >= first, seq_times, UNDATED))
-        columns = {column.name: getattr(self, column.name) for column in fields(self)}
-        columns["label_times"] = np.where(here, times, self.label_times)
-        return Outcomes(**columns)
+        return replace(self, label_times=np.where(here, times, self.label_times))
 
     def finished(self) -> int:
         """Return how many rows from the front need not wait for a label any more."""
-        waits = (self.label_times == UNDATED) & known(self.labels)
+        waits = (self.label_times == UNDATED) & (self.due_seqs < FOREVER)
         return int(np.argmax(waits)) if waits.any() else len(self)
 
     def closed(self, end: int) -> Outcomes:
@@ -85,19 +87,30 @@ class Outcomes:
 
         A label due after the end has a time only if its delay is in event time.
         """
-        columns = {column.name: getattr(self, column.name) for column in fields(self)}
-        datable = (self.label_times == UNDATED) & known(self.labels) & (self.due_seqs < end)
-        columns["label_times"] = np.where(datable, self.due_times, self.label_times)
-        return Outcomes(**columns)
+        datable = (self.label_times == UNDATED) & (self.due_seqs < end)
+        return replace(self, label_times=np.where(datable, self.due_times, self.label_times))
+
+
+COLUMNS = tuple(column.name for column in fields(Outcomes))
 
 
 def join(parts: list[Outcomes]) -> Outcomes:
     """Concatenate outcome rows."""
     if len(parts) == 1:
         return parts[0]
-    return Outcomes(
-        *(
-            np.concatenate([getattr(part, column.name) for part in parts])
-            for column in fields(Outcomes)
-        )
-    )
+    columns = ([getattr(part, column) for part in parts] for column in COLUMNS)
+    return Outcomes(*(np.concatenate(column) for column in columns))
+
+
+def in_order(arrivals: Ints, seqs: Ints) -> Ints:
+    """Return which rows get their label, by the arrival that brings it, then by seq.
+
+    Examples
+    --------
+    >>> in_order(np.array([7, NEVER, 5, 5]), np.array([1, 2, 3, 4])).tolist()
+    [2, 3, 0]
+    """
+    if len(arrivals) and arrivals[-1] < NEVER and (arrivals[1:] > arrivals[:-1]).all():
+        return np.arange(len(arrivals), dtype=np.int64)
+    order = np.lexsort((seqs, arrivals))
+    return order[: int(np.searchsorted(arrivals, NEVER, sorter=order))]

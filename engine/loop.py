@@ -22,13 +22,13 @@ from operator import attrgetter
 
 import numpy as np
 
-from engine.batch import Batch, Floats, Ints, Schema
+from engine.batch import Batch, Floats, Ints, Labels, Mark, Schema
 from engine.decisions import decide
 from engine.errors import EngineError
 from engine.events import Alarm
 from engine.extras import ERRORS, TracePoint, profile, stride_of
 from engine.history import History, Moment
-from engine.ledger import NEVER, NO_MODEL, UNDATED, Outcomes, join
+from engine.ledger import NO_MODEL, UNDATED, Outcomes, in_order, join
 from engine.losses import prediction_errors
 from engine.policies import Wake, build, with_needed
 from engine.seeds import derive
@@ -68,7 +68,7 @@ class Loop:
     >>> from engine.settings import Never, Retraining
     >>> from engine.training.pool import InlineTrainer
     >>> engine = Engine(policy=Never(kind="never"), retraining=Retraining(first=2))
-    >>> batch = plain_batch({"x": [0.0, 1.0, 0.0]}, ["a", "a", "b"])
+    >>> batch = plain_batch({"x": [0.0, 1.0, 0.0]}, ["a", "a", "a"])
     >>> loop = Loop(engine, "demo-0000", batch.table.schema, InlineTrainer(), seed=1)
     >>> loop.feed(batch)
     >>> [event.kind for event in loop.advance().events]
@@ -116,6 +116,7 @@ class Loop:
             return
         last = self.state.inbox[-1][1][-1] if self.state.inbox else self.state.now
         now = np.maximum.accumulate(np.maximum(batch.times, last))
+        batch = batch.settled()
         self.state.history.add(batch, now)
         self.state.inbox.append((batch, now))
 
@@ -179,8 +180,7 @@ class Loop:
             return self._segment(batch[: len(batch) // 2], now[: len(batch) // 2])
         rows = join([state.ledger, answers]) if state.ledger is not None else answers
         arrivals = rows.arrivals(batch.first, now)
-        order = np.lexsort((rows.seqs, arrivals))
-        order = order[arrivals[order] < NEVER]
+        order = in_order(arrivals, rows.seqs)
         missing = self.engine.retraining.first - state.labels
         refers = state.champion is not None and not state.referred and missing <= len(order)
         if refers and (size := int(arrivals[order[missing - 1]]) + 1 - batch.first) < len(batch):
@@ -191,7 +191,7 @@ class Loop:
         else:
             own = order[:0]
         outlook = Outlook(state.standing, arrivals[own], rows.errors[own], self.engine.block)
-        found = self._watch(batch, outlook, rows.seqs[own], rows.errors[own])
+        found = self._watch(batch, outlook, rows.seqs[own], rows.errors[own], rows.labels[own])
         news = sorted([*batch.marks, *found], key=attrgetter("seq"))
         error_max = 1.0 if batch.table.schema.task == "classification" else math.inf
         segment = Segment(batch, now, arrivals[order], outlook, news, error_max)
@@ -209,7 +209,7 @@ class Loop:
     def _commit(self, segment: Segment, rows: Outcomes, arrivals: Ints, stop: int) -> None:
         """Make everything before arrival `stop` the past."""
         state, first = self.state, segment.batch.first
-        rows = rows.dated(arrivals, first, segment.now, stop)[rows.seqs < stop]
+        rows = rows.dated(arrivals, first, segment.now, stop).before(stop)
         ready = rows.finished()
         if ready:
             self.desk.effects.outcomes.append(rows[:ready])
@@ -262,23 +262,26 @@ class Loop:
             state.champion = replace(state.champion, profile=profile(rows.table))
 
     def _watch(
-        self, batch: Batch, outlook: Outlook, seqs: Ints, errors: Floats
-    ) -> list[Alarm | TracePoint]:
+        self, batch: Batch, outlook: Outlook, seqs: Ints, errors: Floats, labels: Labels
+    ) -> list[Alarm | TracePoint | Mark]:
         """Feed the detectors with what they have not seen; return alarms and traces in order."""
         state = self.state
         if state.champion is None:
             return []
         start = max(batch.first, state.watched)
-        found: list[Alarm | TracePoint] = []
+        found: list[Alarm | TracePoint | Mark] = []
         found += state.feature_watch.update(start, batch.table[start - batch.first :])
         arrivals, fed = outlook.arrivals, int(np.searchsorted(outlook.arrivals, start))
+        number, classes = state.champion.number, self.desk.models[state.champion.job_id].classes
+        wrong = fed + np.flatnonzero(errors[fed:])  # a label that was met is known
+        news = (arrivals[wrong], seqs[wrong], labels[wrong])
+        found += state.strangers.update(number, classes, *news)
         for at in range(start + -start % self.stride, batch.end, self.stride):
             end = int(np.searchsorted(arrivals, at, side="right"))
             found += state.error_watch.update(arrivals[fed:end], seqs[fed:end], errors[fed:end])
-            fed, recent = end, outlook.at(at).recent[-ERRORS:]
-            values = {"error": float(recent.mean()) if len(recent) else math.nan}
-            time = int(batch.times[at - batch.first])
-            found.append(TracePoint(at, time, {**state.error_watch.statistics(), **values}))
+            fed = end
+            values = {**state.error_watch.statistics(), "error": outlook.error(end, ERRORS)}
+            found.append(TracePoint(at, int(batch.times[at - batch.first]), values))
         found += state.error_watch.update(arrivals[fed:], seqs[fed:], errors[fed:])
         state.watched = max(batch.end, state.watched)
         return state.ahead + sorted(found, key=attrgetter("seq"))

@@ -36,5 +36,7 @@ def prediction_errors(values: Labels, labels: Labels, scale: float) -> Floats:
         distances: Floats = np.abs(labels - values) / scale
         return distances
     errors: Floats = np.not_equal(values, labels).astype(np.float64)
-    errors[~(known(labels) & known(values))] = np.nan
+    there = known(labels) & known(values)
+    if not there.all():
+        errors[~there] = np.nan
     return errors

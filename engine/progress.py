@@ -30,6 +30,12 @@ class Progress:
     champions: dict[str, int | None] = field(default_factory=dict)
     started: dict[str, int] = field(default_factory=dict)
 
+    def take(self, other: Progress) -> None:
+        """Take over what another process knows of its streams."""
+        self.records.update(other.records)
+        self.champions.update(other.champions)
+        self.started.update(other.started)
+
     def line(self) -> str:
         """Return the current champion (one stream) or how many streams have one.
 

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +28,7 @@ from engine.extras import TracePoint
 from engine.ledger import NO_MODEL, UNDATED, Outcomes
 from engine.scoring import Happenings, Tally, summarise, total
 from engine.settings import Prices
+from engine.shapes import ABOUT, SUMMARY, read_events, read_json
 from engine.state import Effects
 
 SHARDS = 32
@@ -46,6 +48,26 @@ TRACES = pa.schema(
 )
 """Columns of a stream's traces: a row for each arrival at the stride and each series."""
 TRACE_PARTS = TRACES.insert(0, pa.field("stream", pa.string()))
+
+
+SAME = ("run.json", "events.jsonl", "summary.json")
+"""The files of a run that are the same, byte for byte, beside `outcomes/`."""
+
+
+def shards_of(streams: int) -> int:
+    """Return in how many parts a run of so many streams is written while it grows."""
+    return min(SHARDS, streams)
+
+
+def shard_of(index: int, streams: int) -> int:
+    """Return the part that stream `index` of so many streams is written to.
+
+    Examples
+    --------
+    >>> shard_of(3, streams=20), shard_of(35, streams=1000)
+    (3, 3)
+    """
+    return index % shards_of(streams)
 
 
 def outcome_schema(task: Task) -> pa.Schema:
@@ -72,7 +94,9 @@ def to_arrow(stream: str, rows: Outcomes, schema: pa.Schema) -> pa.RecordBatch:
     value = schema.field("label").type
 
     def moments(micros: Ints) -> pa.Array:
-        return pa.array(micros, pa.int64(), mask=micros == UNDATED).cast(MOMENT)
+        undated = micros == UNDATED
+        values = pa.array(micros, pa.int64(), mask=undated if undated.any() else None)
+        return values.view(MOMENT)
 
     columns = [
         pa.repeat(pa.scalar(stream), len(rows)),
@@ -131,8 +155,8 @@ class PartWriter:
             self._traces.write_batch(traces_to_arrow(stream, effects.traces))
         self._events.writelines(event.line() + "\n" for event in effects.events)
         for found in effects.samples:
-            line = json.dumps([stream, found], separators=(",", ":"), allow_nan=False)
-            self._samples.write(line + "\n")
+            line = json.dumps(found, separators=(",", ":"), allow_nan=False)
+            self._samples.write(f"{stream}\t{line}\n")
 
     def flush(self) -> None:
         """Hand what was written to the operating system."""
@@ -147,6 +171,26 @@ class PartWriter:
             file.close()
 
 
+@dataclass(frozen=True)
+class Parts:
+    """Where a growing run is written to, by one process or several.
+
+    Parameters
+    ----------
+    folder
+        The run's folder of parts.
+    schema
+        Columns of the outcomes.
+    """
+
+    folder: Path
+    schema: pa.Schema
+
+    def writer(self, shard: int) -> PartWriter:
+        """Return a writer for a shard's part, which begins anew."""
+        return PartWriter(self.folder, shard, self.schema)
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON for people and programs, whole or not at all."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -156,6 +200,37 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def locked(path: Path) -> IO[str]:
+    """Take the lock of a run directory, which is made if it is not there; closing it lets go.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made.
+    EngineError
+        If another process holds it.
+    """
+    state = path / ".state"
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        lock = (state / "lock").open("w")
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", f"--out {path}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise EngineError(f"{path}: another run is writing to this directory") from None
+    return lock
+
+
+def tidy(path: Path) -> None:
+    """Remove what is left of a run that ended between its summary and its last step."""
+    if (path / ".state").exists() and (path / "summary.json").exists():
+        locked(path).close()
+        shutil.rmtree(path / ".state", ignore_errors=True)
 
 
 class RunDirectory:
@@ -170,6 +245,8 @@ class RunDirectory:
 
     Raises
     ------
+    InputError
+        If it cannot be made.
     EngineError
         If another process is writing to it.
     """
@@ -177,19 +254,10 @@ class RunDirectory:
     def __init__(self, path: Path, task: Task) -> None:
         self.path, self.schema = path, outcome_schema(task)
         self.state = path / ".state"
-        self.parts = self.state / "parts"
-        self.state.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.state / "lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise EngineError(f"{path}: another run is writing to this directory") from None
-        shutil.rmtree(self.parts, ignore_errors=True)
-        self.parts.mkdir()
-
-    def writer(self, shard: int) -> PartWriter:
-        """Return a writer for a shard's part."""
-        return PartWriter(self.parts, shard, self.schema)
+        self.parts = Parts(self.state / "parts", self.schema)
+        self._lock = locked(path)
+        shutil.rmtree(self.parts.folder, ignore_errors=True)
+        self.parts.folder.mkdir()
 
     def finish(
         self, streams: Sequence[str], truth_known: Sequence[bool], prices: Prices, window: int
@@ -238,7 +306,7 @@ class RunDirectory:
 
     def _fill(self, files: Mapping[str, StreamFile], parts: str) -> None:
         """Write the rows of all parts to the files of their streams."""
-        for part in sorted(self.parts.glob(parts)):
+        for part in sorted(self.parts.folder.glob(parts)):
             for batch in read_part(part):
                 for name, rows in by_stream(batch):
                     files[name].write(rows)
@@ -253,18 +321,18 @@ class RunDirectory:
         folder.mkdir(exist_ok=True)
         for name in streams:
             (folder / f"{name}.jsonl").write_text("", encoding="utf-8")
-        for part in sorted(self.parts.glob("samples-*.jsonl")):
+        for part in sorted(self.parts.folder.glob("samples-*.jsonl")):
             with part.open(encoding="utf-8") as file:
                 for line in file:
-                    name, found = json.loads(line)
+                    name, found = line.split("\t", 1)
                     with (folder / f"{name}.jsonl").open("a", encoding="utf-8") as out:
-                        out.write(json.dumps(found, separators=(",", ":")) + "\n")
+                        out.write(found)
 
     def _merge(self, streams: Sequence[str]) -> dict[str, Happenings]:
         """Merge the event parts, ordered by (event_time, stream, seq, n)."""
         lines = []
         happenings = {name: Happenings() for name in streams}
-        for part in sorted(self.parts.glob("events-*.jsonl")):
+        for part in sorted(self.parts.folder.glob("events-*.jsonl")):
             with part.open(encoding="utf-8") as file:
                 for line in file:
                     event = json.loads(line)
@@ -393,23 +461,19 @@ class Run:
     Raises
     ------
     InputError
-        If it is none, or not finished.
+        If it is none, not finished, or damaged.
     """
 
     def __init__(self, path: Path) -> None:
-        if not (path / "run.json").is_file():
-            raise InputError("this is no run directory: it has no run.json", str(path))
-        if not (path / "summary.json").is_file():
-            raise InputError("this run is not finished; finish it with --resume", str(path))
         self.path = path
-        self.about: dict[str, Any] = json.loads((path / "run.json").read_text("utf-8"))
-        self.summary: dict[str, Any] = json.loads((path / "summary.json").read_text("utf-8"))
+        absent = "this is no run directory: it has no run.json"
+        self.about = read_json(path / "run.json", ABOUT, absent)
+        absent = "this run is not finished; finish it with --resume"
+        self.summary = read_json(path / "summary.json", SUMMARY, absent)
 
     def events(self) -> Iterator[dict[str, Any]]:
         """Yield the events in order."""
-        with (self.path / "events.jsonl").open(encoding="utf-8") as file:
-            for line in file:
-                yield json.loads(line)
+        return read_events(self.path / "events.jsonl")
 
     def outcomes(self, stream: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Return a stream's outcome rows."""

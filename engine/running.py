@@ -1,76 +1,30 @@
-"""A run from plan to summary: directory, trainer, dataflow, signals, and what is left behind."""
+"""A run from plan to summary: directory, work, and what is left behind."""
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import resource
-import signal
+import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
+from threading import Event as Flag
 from typing import Any
 
-from engine.batch import Schema
-from engine.errors import InputError, Interrupted
-from engine.flow import Feed, Flow, run
+from engine.errors import InputError
 from engine.progress import Progress, shown
 from engine.runlog import RunDirectory, write_json
-from engine.settings import Engine
+from engine.shapes import ABOUT, read_json
+from engine.signals import Stop
+from engine.supervisor import supervise
+from engine.working import Plan, load_initial_model, work
 
 LIBRARIES = ("bytewax", "catboost", "numpy", "pandas", "pyarrow", "river", "scipy", "sdv")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be run, and how.
-
-    Parameters
-    ----------
-    about
-        The content of `run.json`: all that can change outcomes, and nothing else.
-    engine
-        The settings.
-    feeds
-        The streams.
-    truth_known
-        For each stream, whether its drifts are scripted.
-    out
-        The run directory.
-    base
-        Folder that paths in the settings start from.
-    cache
-        Folder of results that runs share.
-    resume
-        Whether `out` may hold an unfinished run, to be completed.
-    workers
-        Bytewax workers.
-    batch_size
-        Records to a batch.
-    """
-
-    about: Mapping[str, Any]
-    engine: Engine
-    feeds: Sequence[Feed]
-    truth_known: Sequence[bool]
-    out: Path
-    base: Path
-    cache: Path
-    resume: bool = False
-    workers: int = 1
-    batch_size: int = 1024
-
-    @property
-    def schema(self) -> Schema:
-        """The columns of all streams."""
-        return self.feeds[0].schema
 
 
 @dataclass(frozen=True)
@@ -116,74 +70,69 @@ def check_out(out: Path, resume: bool) -> None:
     InputError
         If something is in the way.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError("this is a file; name a new directory", f"--out {out}")
-    if not out.exists() or resume:
-        return
-    if (out / "run.json").exists():
-        message = "holds a run already; give another --out, or --resume to complete that one"
-        raise InputError(message, str(out))
-    if any(out.iterdir()):
-        raise InputError("is not empty and holds no run; give another --out", str(out))
+    place = f"--out {out}"
+    try:
+        there = next(path for path in (out, *out.parents) if path.exists() or path.is_symlink())
+        if not there.is_dir():
+            raise InputError(f"{there} is a file; name a new directory", place)
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise InputError(f"{there} may not be written to; name another directory", place)
+        holds_run = (out / "run.json").exists() or (out / ".state").exists()
+        if holds_run and not resume:
+            message = "holds a run already; give another --out, or --resume to complete that one"
+            raise InputError(message, str(out))
+        if there == out and not holds_run and any(out.iterdir()):
+            raise InputError("is not empty and holds no run; give another --out", str(out))
+    except OSError as error:
+        raise InputError(f"cannot be used: {error.strerror}", place) from None
 
 
-def execute(plan: Plan) -> Result:
+def execute(plan: Plan, stop: Stop) -> Result:
     """Carry a plan out and return what came of it.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    stop
+        Ends it early if a signal comes.
 
     Raises
     ------
     InputError
         If the run directory is taken, or holds another run than the one to be resumed.
-    Interrupted
-        If a signal stopped it; what was written is whole.
     EngineError
         If the machinery failed.
     """
-    from engine.training.pool import ProcessTrainer
-    from engine.training.store import Store
-
     check_out(plan.out, plan.resume)
-    initial = load_initial_model(plan)
-    _check_same(plan)
+    load_initial_model(plan)  # one that cannot be used is refused before anything is made
+    check_same(plan.out, plan.about)
+    stop.hint = f"go on with: {plan.about['replay']} --out {shlex.quote(str(plan.out))} --resume"
     directory = RunDirectory(plan.out, plan.schema.task)
     write_json(plan.out / "run.json", plan.about)
-    progress = Progress(sum(feed.rows for feed in plan.feeds))
+    progress, flag = Progress(sum(feed.rows for feed in plan.feeds)), Flag()
     started = time.monotonic()
-    store = Store(private=directory.state / "models", shared=plan.cache / "models")
-    with ProcessTrainer(store) as trainer:
-        trainer.warm()
-        flow = Flow(
-            plan.engine,
-            plan.feeds,
-            directory,
-            trainer,
-            initial,
-            str(plan.base.resolve()),
-            plan.batch_size,
-            progress,
-        )
-        with stopped_by_signals(flow) as signals, shown(progress, str(plan.about["name"])):
-            run(flow, plan.workers)
-        if signals:
-            raise Interrupted(signals[0])
-        fits = asdict(trainer.stats)
+    carry_out = supervise if min(plan.processes, plan.shards) > 1 else work
+    with stop.by(flag), shown(progress, str(plan.about["name"])):
+        done = carry_out(plan, directory.parts, progress, flag)
     names = [feed.name for feed in plan.feeds]
     engine = plan.engine
     summary = directory.finish(names, plan.truth_known, engine.prices, engine.scoring.window)
     seconds = time.monotonic() - started
-    write_json(plan.out / "timing.json", timing(plan, summary, seconds, fits))
-    return Result(summary, seconds, flow.failures)
+    write_json(plan.out / "timing.json", timing(plan, summary, seconds, asdict(done.fits)))
+    return Result(summary, seconds, done.failures)
 
 
 def timing(
     plan: Plan, summary: Mapping[str, Any], seconds: float, fits: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the content of `timing.json`: how it ran, none of which changes outcomes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    whose = resource.RUSAGE_CHILDREN if plan.processes > 1 else resource.RUSAGE_SELF
+    peak = resource.getrusage(whose).ru_maxrss
     return {
         "out": str(plan.out),
         "workers": plan.workers,
-        "processes": 1,
+        "processes": min(plan.processes, plan.shards),
         "batch_size": plan.batch_size,
         "resumed": plan.resume,
         "commit": commit(Path(__file__).parent),
@@ -196,43 +145,25 @@ def timing(
     }
 
 
-def load_initial_model(plan: Plan) -> Any:
-    """Return the model in production to start from, or None."""
-    name = plan.engine.model.initial
-    if name is None:
-        return None
-    from engine.training.store import load_initial
+def check_same(out: Path, about: Mapping[str, Any]) -> None:
+    """Make sure that `out`, if it holds a run, holds the one that `about` describes.
 
-    return load_initial(plan.base / name, plan.engine.model, plan.schema, str(plan.base))
-
-
-def _check_same(plan: Plan) -> None:
-    """Refuse to resume a directory that holds another run."""
-    file = plan.out / "run.json"
-    if not plan.resume or not file.exists():
+    Raises
+    ------
+    InputError
+        If it holds another one, or its `run.json` is damaged.
+    """
+    file = out / "run.json"
+    if not file.exists():
         return
-    before = json.loads(file.read_text("utf-8"))
-    differs = [key for key in ("scenario", "seed", "source") if before.get(key) != plan.about[key]]
+    found = read_json(file, ABOUT, "")
+    before, now = found["scenario"], about["scenario"]
+    differs = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+    if not differs and found["source"] != about["source"]:
+        differs = ["source"]
     if differs:
-        message = f"holds a run with another {' and '.join(differs)}; it cannot be resumed as this"
-        raise InputError(message, str(plan.out))
-
-
-@contextmanager
-def stopped_by_signals(flow: Flow) -> Iterator[list[int]]:
-    """Let SIGINT and SIGTERM end the dataflow cleanly; yields the list of those that came."""
-    came: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        flow.stop.set()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        told = " and ".join(filter(None, (", ".join(differs[:-1]), differs[-1])))
+        raise InputError(f"holds a run with another {told}; give another --out", str(out))
 
 
 def finished(out: Path) -> bool:

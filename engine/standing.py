@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,9 +71,8 @@ class Outlook:
         self.reference = np.concatenate([standing.reference, errors[:room]])
         self.series = np.concatenate([standing.tail, errors])
         full = len(self.series) // block
-        self.means = tuple(
-            float(np.mean(self.series[at * block : (at + 1) * block])) for at in range(full)
-        )
+        blocks = self.series[: full * block].reshape(full, block)
+        self.means = tuple(blocks.mean(axis=1).tolist())
 
     def at(self, arrival: int) -> Standing:
         """Return the standing once everything known by `arrival` has been seen."""
@@ -87,6 +87,18 @@ class Outlook:
             (self.base.blocks + self.means[:full])[-BLOCKS_MAX:],
             self.series[full * self.block : seen],
         )
+
+    def error(self, new: int, newest: int) -> float:
+        """Return the mean of the `newest` errors once `new` of the segment are known, or NaN.
+
+        Examples
+        --------
+        >>> Outlook(Standing(), np.array([4, 5, 6]), np.array([0.0, 1.0, 1.0]), 100).error(2, 500)
+        0.5
+        """
+        end = len(self.base.recent) + new
+        errors = self.recent[max(0, end - newest) : end]
+        return float(np.add.reduce(errors)) / len(errors) if len(errors) else math.nan
 
     def arrival_of(self, known: int) -> int:
         """Return the arrival at which the number of known errors reaches `known`.

@@ -17,6 +17,7 @@ from engine.ledger import UNDATED, Outcomes
 from engine.policies import Decision, Policy, Wake
 from engine.settings import Engine
 from engine.standing import Outlook, Standing
+from engine.strangers import Strangers
 from engine.training.jobs import Predictor, Trainer
 from engine.watch import ErrorWatch, FeatureWatch
 
@@ -61,7 +62,8 @@ class State:
     champion: Champion | None = None
     standing: Standing = field(default_factory=Standing)
     watched: int = 0
-    ahead: list[Alarm | TracePoint] = field(default_factory=list)
+    ahead: list[Alarm | TracePoint | Mark] = field(default_factory=list)
+    strangers: Strangers = field(default_factory=Strangers)
     sampled: int = 0
     heard: tuple[Alarm, ...] = ()
     wake: Wake = field(default_factory=Wake)

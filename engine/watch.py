@@ -211,12 +211,12 @@ def inputs_of(column: Column, table: Table, name: str) -> tuple[Floats, Floats]:
     >>> values.tolist(), missing.tolist()
     ([2.0, nan], [0.0, 1.0])
     """
-    if name in table.schema.numeric:
+    if name in table.schema.number_at:
         raw = table.number(name)
         gone = np.isnan(raw)
         values = standardise(raw, column.mean, column.scale)
     else:
-        at = table.schema.categorical.index(name)
+        at = table.schema.code_at[name]
         codes, levels = table.codes[:, at], table.levels[at]
         gone = codes == MISSING
         share_of = dict(column.frequencies)
@@ -303,9 +303,8 @@ class FeatureWatch:
         self._packable: list[int] = []
         self._others: list[int] = []
         self._pack: PageHinkleyPack | None = None
-        wanted: set[str] = set()
-        for one in self._settings:
-            wanted.update(self._columns_of(one))
+        self._wanted = [frozenset(self._columns_of(one)) for one in self._settings]
+        wanted = frozenset().union(*self._wanted)
         self._watched = tuple(name for name in schema.features if name in wanted)
 
     @property
@@ -316,8 +315,9 @@ class FeatureWatch:
     def _columns_of(self, one: Any) -> tuple[str, ...]:
         """Return the columns that a detector watches, in the order given."""
         columns: tuple[str, ...] = self._schema.features if one.columns is None else one.columns
+        there = frozenset(self._schema.features)
         for column in columns:
-            if column not in self._schema.features:
+            if column not in there:
                 choices = ", ".join(self._schema.features)
                 raise InputError(
                     f"detector {name_of(one)}: there is no column {column}, only {choices}"
@@ -330,12 +330,12 @@ class FeatureWatch:
         self._columns = dict(zip(self._schema.features, columns, strict=True))
         self._streams, self._packable, self._others, self._pack = [], [], [], None
         for feature in self._watched:
-            kind: Aspect = "value" if feature in self._schema.numeric else "frequency"
+            kind: Aspect = "value" if feature in self._schema.number_at else "frequency"
             for aspect in (kind, "missing"):
                 seed = derive(self._seed, feature, aspect)
                 for order, one in enumerate(self._settings):
-                    if feature in self._columns_of(one):
-                        packs = feature in self._schema.numeric and one.kind == "page_hinkley"
+                    if feature in self._wanted[order]:
+                        packs = feature in self._schema.number_at and one.kind == "page_hinkley"
                         (self._packable if packs else self._others).append(len(self._streams))
                         stream = Napper(build(one, seed))
                         self._streams.append((feature, aspect, order, stream))
@@ -399,7 +399,7 @@ class FeatureWatch:
         for place in self._packable:
             feature, aspect, _, stream = self._streams[place]
             column, missing = self._columns[feature], aspect == "missing"
-            inputs.append((self._schema.numeric.index(feature), int(missing)))
+            inputs.append((self._schema.number_at[feature], int(missing)))
             scales.append(
                 (column.missing, column.missing_scale) if missing else (column.mean, column.scale)
             )

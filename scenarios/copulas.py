@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,9 +20,11 @@ import numpy as np
 from engine.errors import EngineError, InputError
 from engine.seeds import derive, generator
 from engine.sources.cells import shorten
-from engine.sources.file import Kind, listed
+from engine.sources.file import listed
+from engine.sources.scans import Kind
 from scenarios.samples import Origin
 
+ONE_AT_A_TIME = threading.RLock()
 QUALITY_ROWS = 5000
 """Rows of table and sample that the quality score compares, at most."""
 TABLE = "records"
@@ -146,18 +149,23 @@ def quality(synthesizer: Any, frame: Any) -> float | None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep SDV's warnings and log lines to itself."""
+    """Keep SDV's warnings and log lines to itself, and SDV to one thread at a time.
+
+    It draws from numpy's global generator: what two threads sample at once would depend on which
+    of them is faster.
+    """
     loggers = [logging.getLogger(name) for name in ("sdv", "rdt", "copulas", "sdmetrics")]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+    with ONE_AT_A_TIME:
+        before = [logger.level for logger in loggers]
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)
 
 
 @contextmanager

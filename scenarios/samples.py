@@ -19,7 +19,7 @@ from pyarrow import parquet
 from engine.batch import Labels, Schema, Table, Task
 from engine.errors import InputError
 from engine.sources.cells import Cells, float_text
-from engine.sources.file import Kind
+from engine.sources.scans import Kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ def first_scenario(data: Path, label: str, out: Path) -> str:
     return TEMPLATE.format(
         file=data.name,
         rows=source.rows,
-        out=out,
+        out=shlex.quote(str(out)),
         name=_name(data),
         path=json.dumps(os.path.relpath(data, out.parent)),
         label=json.dumps(label),

@@ -116,6 +116,11 @@ class Stream:
         """What `run.json` should know of the source, JSON-ready."""
         return self.source.facts
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What is odd about the source's data, a line each."""
+        return self.source.notes
+
     def batches(self, size: int, start: Position = Position()) -> Iterator[Batch]:
         """Yield the records from `start` on in batches of `size`; the last may be smaller.
 
@@ -169,7 +174,7 @@ class Stream:
 
     def _arrived(self, start: Position) -> Iterator[tuple[Position, Batch]]:
         """Yield what arrives with each block from `start.block` on, and where that begins."""
-        marks = scripted(self.script, self.index, self.rows)
+        marks = self._marks()
         position = start
         for number, piece in self._arrivals(start.block):
             found = _placed(marks[position.marks :], piece, position.seq)
@@ -184,6 +189,19 @@ class Stream:
             )
             yield replace(position, block=number), batch
             position = Position(number + 1, batch.end, 0, position.marks + len(found))
+
+    def _marks(self) -> Sequence[Mark]:
+        """Return what is to be told, by source rows: the script, then what is odd about rows."""
+        marks = [*scripted(self.script, self.index, self.rows), *self.source.oddities]
+        for number, item in enumerate(self.script):
+            if isinstance(item, spec.ConceptDrift) and item.to and _touches(item, self.index):
+                end = self.rows if item.until is None else item.until + item.over
+                marks += [
+                    replace(mark, details={**mark.details, "script": number})
+                    for mark in self.source.variant(item.to).oddities
+                    if item.at <= mark.seq < end
+                ]
+        return sorted(marks, key=lambda mark: mark.seq)
 
     def _arrivals(self, start: int, stages: Stages = STAGES) -> Iterator[tuple[int, Piece]]:
         """Yield block numbers from `start` on with their records in order of arrival.

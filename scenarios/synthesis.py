@@ -20,12 +20,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.batch import Labels, Schema, Table, concat_tables, known
+from engine.batch import Labels, Mark, Schema, Table, concat_tables, known
 from engine.errors import InputError
 from engine.seeds import derive
 from engine.sources.blocks import BLOCK, POOL_ROWS, Block, made_times
 from engine.sources.cells import Cells
-from engine.sources.file import FileSource, Kind, listed
+from engine.sources.file import FileSource, listed
+from engine.sources.scans import Kind
 from scenarios.copulas import (
     described_kinds,
     fitted,
@@ -45,7 +46,7 @@ from scenarios.samples import (
     to_table,
 )
 
-SYNTHESIS_VERSION = 1
+SYNTHESIS_VERSION = 2
 """Raise this when this module changes what its inputs lead to."""
 CHUNK = 16 * BLOCK
 """Rows sampled at a time."""
@@ -154,7 +155,18 @@ class SyntheticSource:
     @property
     def facts(self) -> Mapping[str, Any]:
         """What it was fitted on, how well (SDV's quality score, 1 is best), and the seed."""
-        return {**self.model.facts, "seed": self.seed}
+        notes = {"notes": list(self.notes)} if self.notes else {}
+        return {**self.model.facts, "seed": self.seed, **notes}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is odd about the table that it is fitted on."""
+        return self.table.notes if self.table is not None else ()
+
+    @property
+    def oddities(self) -> tuple[Mark, ...]:
+        """Nothing: records are made as they should be."""
+        return ()
 
     def blocks(self, start: int = 0) -> Iterator[Block]:
         """Yield the blocks from number `start` on; only what they need is sampled."""

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from engine.batch import Ints, Labels, Schema, Table
+from engine.batch import Ints, Labels, Mark, Schema, Table
 
 BLOCK = 1024
 """Rows in a block; the last one of a source may have fewer."""
@@ -68,6 +68,16 @@ class Source(Protocol):
     @property
     def facts(self) -> Mapping[str, Any]:
         """What `run.json` should know of the source: checksums, quality scores; JSON-ready."""
+        ...
+
+    @property
+    def oddities(self) -> Sequence[Mark]:
+        """What is odd about its rows, in order; the marks' `seq` are rows."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What is odd about its data, a line each."""
         ...
 
     def blocks(self, start: int = 0) -> Iterator[Block]:

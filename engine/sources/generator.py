@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from engine.batch import Labels, Schema, Table, Task, encode
+from engine.batch import Labels, Mark, Schema, Table, Task, encode
 from engine.errors import InputError
 from engine.seeds import derive
 from engine.sources.blocks import BLOCK, POOL_ROWS, Block, made_times
@@ -202,6 +202,16 @@ class GeneratorSource:
     def facts(self) -> Mapping[str, Any]:
         """Generator, parameters and seed."""
         return {"generator": self.name, "params": dict(self.params), "seed": self.seed}
+
+    @property
+    def oddities(self) -> tuple[Mark, ...]:
+        """Nothing: records are made as they should be."""
+        return ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Nothing either."""
+        return ()
 
     def blocks(self, start: int = 0) -> Iterator[Block]:
         """Yield the blocks from number `start` on; those before are generated and dropped."""

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 import traceback
 from collections import OrderedDict, deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Self
 
+from engine.children import cores, undisturbed
 from engine.errors import EngineError, MachineError
 from engine.training.fit import fit
 from engine.training.jobs import Failed, Fitted, Job
@@ -57,6 +56,16 @@ class Stats:
     cached: int = 0
     seconds: float = 0.0
     deaths: int = 0
+
+    def plus(self, more: Stats) -> Stats:
+        """Return both together.
+
+        Examples
+        --------
+        >>> Stats(fits=1).plus(Stats(fits=2, cached=5))
+        Stats(fits=3, cached=5, seconds=0.0, deaths=0)
+        """
+        return Stats(*(getattr(self, name) + getattr(more, name) for name in self.__slots__))
 
 
 def run_job(job: Job, job_id: str, store: Store) -> Fitted | Failed:
@@ -151,31 +160,20 @@ def _serve(connection: Connection, store: Store, parent_pid: int) -> None:
     while True:
         try:
             job, job_id = connection.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return
         began = time.perf_counter()
         try:
             run_job(job, job_id, store)
-            connection.send((time.perf_counter() - began, ""))
+            answer = (time.perf_counter() - began, "")
         except OSError as error:
-            connection.send((0.0, f"{type(error).__name__}: {error}"))
+            answer = (0.0, f"{type(error).__name__}: {error}")
         except Exception:
-            connection.send((0.0, traceback.format_exc()))
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Start a child without re-running the parent's main script, and deaf to Ctrl-C."""
-    main = sys.modules["__main__"]
-    mask = hasattr(signal, "pthread_sigmask")
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if mask else set()
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-        if mask:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            answer = (0.0, traceback.format_exc())
+        try:
+            connection.send(answer)
+        except OSError:  # nobody is there to hear it
+            return
 
 
 # --- the parent -----------------------------------------------------------------------------
@@ -220,7 +218,7 @@ class ProcessTrainer:
 
     def __init__(self, store: Store, workers: int | None = None) -> None:
         self.store = store
-        self.workers = workers or _cores()
+        self.workers = workers or cores()
         self._stats = Stats()
         self._changed = threading.Condition()  # guards all that follows
         self._starting = threading.Lock()
@@ -340,10 +338,7 @@ class ProcessTrainer:
         return found
 
     def _count(self, fits: int = 0, cached: int = 0, seconds: float = 0.0, deaths: int = 0) -> None:
-        old = self._stats
-        self._stats = Stats(
-            old.fits + fits, old.cached + cached, old.seconds + seconds, old.deaths + deaths
-        )
+        self._stats = self._stats.plus(Stats(fits, cached, seconds, deaths))
 
     # A lane's life, in its own thread.
 
@@ -356,7 +351,8 @@ class ProcessTrainer:
     def _work(self, lane: _Lane, ahead: bool) -> None:
         try:
             if ahead:
-                self._child(lane)
+                with suppress(OSError):  # the first job will try again, and say why not
+                    self._child(lane)
             while (ticket := self._take()) is not None:
                 self._run(lane, ticket)
         finally:
@@ -394,7 +390,7 @@ class ProcessTrainer:
                 ours, theirs = context.Pipe()
                 arguments = (theirs, self.store, os.getpid())
                 child = context.Process(target=_serve, args=arguments, daemon=True)
-                with _undisturbed():
+                with undisturbed():
                     child.start()
                 theirs.close()
                 lane.child, lane.connection = child, ours
@@ -431,9 +427,3 @@ class ProcessTrainer:
             self._count(fits=int(seconds > 0), seconds=seconds)
             del self._pending[ticket.job_id]
             self._changed.notify_all()
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

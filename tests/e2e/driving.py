@@ -40,12 +40,13 @@ def driftline(*words: object) -> Answer:
 
 
 def start(*words: object, **environment: str) -> subprocess.Popen[str]:
-    """Start a command in a process of its own."""
+    """Start a command in a process, and a process group, of its own."""
     return subprocess.Popen(
         [str(COMMAND), *(str(word) for word in words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
         env={**os.environ, **environment},
     )
 

@@ -22,7 +22,7 @@ def moment(seq: int) -> Moment:
 
 def past_of(batch: Batch, keep: int, trims: Iterable[int] = ()) -> History:
     past = History(keep)
-    past.add(batch, batch.times)
+    past.add(batch.settled(), batch.times)
     for seq in trims:
         trim(past, seq)
     return past
@@ -94,7 +94,7 @@ def test_memory_is_bounded_by_the_window_and_the_labels_to_come() -> None:
             first, batch.times + first * 1_000_000, batch.table, batch.labels,
             np.where(np.arange(1000) % 10 == 0, 2000, 0), batch.late_micros,
         )  # fmt: skip
-        past.add(batch, batch.times)
+        past.add(batch.settled(), batch.times)
         past.trim(moment(first + 999))
         held.append(past.held)
     assert max(held) < 2 * (history.SLACK_ROWS + 1000)

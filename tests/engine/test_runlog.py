@@ -22,6 +22,15 @@ from engine.runlog import TRACES, Run, RunDirectory, outcome_schema, read_part, 
 from engine.settings import Prices
 from engine.state import Effects
 
+ABOUT = {
+    "scenario": {
+        "policy": {"kind": "never"},
+        "prices": {"error": 1},
+        "labels": {"task": "classification"},
+    },
+    "source": {},
+}
+
 
 def outcomes(first: int, rows: int) -> Outcomes:
     """Return scored rows of classification: every third answer is wrong."""
@@ -49,14 +58,14 @@ def event(stream: str, time: int, seq: int, n: int, kind: Any = "anomaly") -> Ev
 def finish(directory: RunDirectory, streams: Sequence[str]) -> Run:
     """Finish a run and open it."""
     directory.finish(streams, [False] * len(streams), Prices(), 100)
-    (directory.path / "run.json").write_text("{}", "utf-8")
+    (directory.path / "run.json").write_text(json.dumps(ABOUT), "utf-8")
     return Run(directory.path)
 
 
 def written(path: Path, *effects: Effects, streams: Sequence[str] = ("s-0000",)) -> Run:
     """Return a finished run of which the first stream had these effects."""
     directory = RunDirectory(path, "classification")
-    writer = directory.writer(0)
+    writer = directory.parts.writer(0)
     for one in effects:
         writer.write(streams[0], one)
     writer.close()
@@ -115,7 +124,7 @@ def test_row_groups_are_of_one_size_however_rows_came(
 def test_rows_of_streams_in_one_part_are_told_apart(tmp_path: Path) -> None:
     streams = ["s-0000", "s-0001"]
     directory = RunDirectory(tmp_path, "classification")
-    writer = directory.writer(0)
+    writer = directory.parts.writer(0)
     for first in (0, 5):
         for at, name in enumerate(streams):
             point = TracePoint(first, first * 1_000_000, {"error": float(at)})
@@ -139,11 +148,11 @@ def test_rows_of_streams_in_one_part_are_told_apart(tmp_path: Path) -> None:
 def growing(path: Path) -> Path:
     """Return a part of three batches, flushed but not closed."""
     directory = RunDirectory(path, "classification")
-    writer = directory.writer(3)
+    writer = directory.parts.writer(3)
     for first in (0, 10, 20):
         writer.write("s-0000", Effects([outcomes(first, 10)]))
     writer.flush()
-    return directory.parts / "outcomes-03.arrows"
+    return directory.parts.folder / "outcomes-03.arrows"
 
 
 def test_a_growing_part_can_be_read(tmp_path: Path) -> None:
@@ -166,7 +175,7 @@ def test_a_torn_part_yields_its_whole_batches(tmp_path: Path) -> None:
 
 def test_parts_of_an_interrupted_run_are_thrown_away(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path, "classification")
-    writer = directory.writer(0)
+    writer = directory.parts.writer(0)
     effects = Effects([outcomes(0, 5)], [event("s-0000", 0, 0, 0)], samples=[{"seq": 0}])
     writer.write("s-0000", effects)
     writer.close()
@@ -256,7 +265,7 @@ def test_effects_add_up_in_order() -> None:
 def test_events_are_merged_by_time_stream_seq_and_n(tmp_path: Path) -> None:
     a, b = "s-0000", "s-0001"
     directory = RunDirectory(tmp_path, "classification")
-    late, early = directory.writer(1), directory.writer(0)
+    late, early = directory.parts.writer(1), directory.parts.writer(0)
     late.write(b, Effects(events=[event(b, 1, 0, 0), event(b, 5, 9, 1)]))
     early.write(a, Effects(events=[event(a, 5, 3, 0), event(a, 1, 4, 1), event(a, 1, 4, 2)]))
     early.write(a, Effects(events=[event(a, 5, 10, 3)]))
@@ -270,7 +279,7 @@ def test_only_one_run_may_write_to_a_directory(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path, "classification")
     with pytest.raises(EngineError, match="another run is writing"):
         RunDirectory(tmp_path, "classification")
-    assert directory.parts.is_dir(), "the first is left alone"
+    assert directory.parts.folder.is_dir(), "the first is left alone"
     finish(directory, ["s-0000"])
     assert not (tmp_path / ".state").exists()
     RunDirectory(tmp_path, "classification")
@@ -279,6 +288,6 @@ def test_only_one_run_may_write_to_a_directory(tmp_path: Path) -> None:
 def test_only_a_finished_run_can_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no run\.json"):
         Run(tmp_path)
-    (tmp_path / "run.json").write_text("{}", "utf-8")
+    (tmp_path / "run.json").write_text(json.dumps(ABOUT), "utf-8")
     with pytest.raises(InputError, match="not finished"):
         Run(tmp_path)

@@ -60,13 +60,21 @@ class Made:
             yield whole[start : start + size]
 
 
-def flow_of(feeds: list[Made], out: Path, trainer: object, size: int = 16) -> Flow:
+class OwnFlow(Flow):
+    """A flow and the directory that it writes to."""
+
+    directory: RunDirectory
+
+
+def flow_of(feeds: list[Made], out: Path, trainer: object, size: int = 16) -> OwnFlow:
     directory = RunDirectory(out, "classification")
-    progress = Progress(sum(feed.rows for feed in feeds))
-    return Flow(ENGINE, feeds, directory, trainer, None, "", size, progress)  # type: ignore[arg-type]
+    progress, engine = Progress(sum(feed.rows for feed in feeds)), ENGINE
+    flow = OwnFlow(engine, feeds, len(feeds), directory.parts, trainer, None, "", size, progress)  # type: ignore[arg-type]
+    flow.directory = directory
+    return flow
 
 
-def finished(flow: Flow) -> dict[str, bytes]:
+def finished(flow: OwnFlow) -> dict[str, bytes]:
     """Finish a run and return its files' bytes."""
     names = [feed.name for feed in flow.feeds]
     flow.directory.finish(names, [True] * len(names), Prices(), 100)

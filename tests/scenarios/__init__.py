@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from engine.batch import Batch, Labels, Schema, Table, table_of
+from engine.batch import Batch, Labels, Mark, Schema, Table, table_of
 from engine.seeds import generator
 from engine.sources.blocks import BLOCK, Block
 from scenarios import spec
@@ -26,6 +26,7 @@ class MemorySource:
     offset: float = 0.0
     makes: bool = True
     planted: Mapping[int, str | None] = field(default_factory=dict)
+    odd: Sequence[Mark] = ()
 
     @property
     def schema(self) -> Schema:
@@ -38,6 +39,14 @@ class MemorySource:
     @property
     def facts(self) -> Mapping[str, Any]:
         return {"rows": self.rows}
+
+    @property
+    def oddities(self) -> Sequence[Mark]:
+        return self.odd
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return ()
 
     def blocks(self, start: int = 0) -> Iterator[Block]:
         for number in range(start, -(-self.rows // BLOCK)):

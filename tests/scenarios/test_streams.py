@@ -281,6 +281,26 @@ def test_order_of_application() -> None:
     ]
 
 
+ODD = tuple(
+    Mark(row, "anomaly", {"what": "odd", "column": "x", "row": row})
+    for row in (0, 150, 900, 1024, 2500, 3599, 3600, 4499)
+)
+
+
+@pytest.mark.parametrize("size", [1, 700, ROWS])
+def test_oddities_arrive_with_their_rows_once_wherever_one_starts(size: int) -> None:
+    script = tuple(item_of(**item) for item in EVERYTHING)
+    stream = Stream("t", 0, 3, MemorySource(ROWS, odd=ODD), script, 5)
+    whole = concat(list(stream.batches(ROWS * 2)))
+    assert fingerprint(concat(list(stream.batches(size)))) == fingerprint(whole)
+    found = [mark for mark in whole.marks if mark.kind == "anomaly"]
+    assert [mark.details["row"] for mark in found] == [mark.seq for mark in ODD]
+    assert found[4].seq == found[6].seq, "an outage lets them wait for the next record"
+    for batch, position in list(stream.walk(613))[:-1]:
+        rest = concat(list(stream.batches(size, position)))
+        assert rest.marks == whole[batch.end :].marks
+
+
 # --- opening --------------------------------------------------------------------------------
 
 SEA = spec.GeneratorSource(kind="generator", name="sea", records=1500)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,18 @@ def test_another_process_makes_the_same_rows(
     assert capsys.readouterr().out.split()[0] == digest
 
 
+def test_threads_that_sample_at_once_do_not_disturb_one_another(make: Make, tmp_path: Path) -> None:
+    alone = [[*make(records=CHUNK, seed=seed).blocks()] for seed in range(4)]
+    sources = [make(records=CHUNK, seed=seed) for seed in range(4)]
+    for number, source in enumerate(sources):
+        assert source.model.synthesizer is not None
+        source.cache_dir = tmp_path / str(number)  # sampled afresh
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda source: [*source.blocks()], sources))
+    assert all(same(a, b) for one, other in zip(alone, together, strict=True)
+               for a, b in zip(one, other, strict=True))  # fmt: skip
+
+
 def test_global_randomness_is_untouched(make: Make) -> None:
     before = pickle.dumps(np.random.get_state())  # noqa: NPY002
     next(make(seed=71).blocks())
@@ -228,7 +241,8 @@ def test_facts(make: Make, folder: Path) -> None:
     import hashlib
 
     facts = make(rows=(100, 900)).facts
-    assert set(facts) == {"distribution", "quality", "fitted_on", "seed"}
+    assert set(facts) == {"distribution", "quality", "fitted_on", "seed", "notes"}
+    assert facts["notes"] == ["row 0: column 'blank': no value in 1,024 rows"]
     assert facts["fitted_on"] == {
         "table": "t.csv",
         "rows": 800,

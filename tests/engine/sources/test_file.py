@@ -16,7 +16,7 @@ from pyarrow import parquet
 
 from engine.batch import concat_tables
 from engine.errors import InputError
-from engine.sources import file
+from engine.sources import tables
 from engine.sources.blocks import BLOCK, Block, Source
 from engine.sources.file import FileSource
 
@@ -76,13 +76,17 @@ def test_columns_kinds_missing_values_and_labels(tmp_path: Path) -> None:
     assert source.rows == 5
 
 
-def test_one_text_at_the_end_of_a_long_column_makes_it_categorical(tmp_path: Path) -> None:
-    path = written(tmp_path, numbered(3000) + "x,a,1\n")
+@pytest.mark.parametrize(("texts", "kind"), [(30, "numeric"), (31, "categorical")])
+def test_a_column_is_numeric_up_to_one_text_in_a_hundred(
+    tmp_path: Path, texts: int, kind: str
+) -> None:
+    path = written(tmp_path, numbered(2970) + "x,a,1\n" * texts + ",,\n" * 500)
     source = FileSource(path, label="y")
-    assert source.schema.categorical == ("i", "c")
+    assert "i" in getattr(source.schema, kind)
     limited = FileSource(path, label="y", limit=10)
     assert limited.schema == source.schema
-    assert limited.rows == 10
+    assert limited.rows == 10 and limited.oddities == ()
+    assert source.oddities[0].seq == 2970 and len(source.oddities) == (5 if texts == 30 else 1)
 
 
 def test_overrides_win(tmp_path: Path) -> None:
@@ -100,7 +104,7 @@ def test_quotes_newlines_byte_order_mark_and_blank_lines(tmp_path: Path) -> None
 
 
 def test_cells_with_newlines_across_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file, "CSV_CHUNK_BYTES", 64)
+    monkeypatch.setattr(tables, "CSV_CHUNK_BYTES", 64)
     path = written(tmp_path, "c,y\n" + "".join(f'"a\nb\n{i}",x\n' for i in range(200)))
     block = all_of(FileSource(path, label="y"))
     assert block.table.texts("c").tolist() == [f"a\nb\n{i}" for i in range(200)]
@@ -238,8 +242,8 @@ def test_blocks_from_anywhere_are_the_same(
         columns = {"i": range(rows), "c": ["ab"[i % 2] for i in range(rows)], "y": ["k"] * rows}
         parquet.write_table(pa.table(columns), path, row_group_size=chunk)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(file, "CSV_CHUNK_BYTES", chunk * 5)
-        patch.setattr(file, "PARQUET_CHUNK_ROWS", chunk)
+        patch.setattr(tables, "CSV_CHUNK_BYTES", chunk * 5)
+        patch.setattr(tables, "PARQUET_CHUNK_ROWS", chunk)
         source = FileSource(path, label="y", limit=limit)
         whole = list(source.blocks())
         rest = list(source.blocks(start))
@@ -255,17 +259,17 @@ def test_blocks_from_anywhere_are_the_same(
 
 def test_only_chunks_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, numbered(20_000))
-    monkeypatch.setattr(file, "CSV_CHUNK_BYTES", 4096)
+    monkeypatch.setattr(tables, "CSV_CHUNK_BYTES", 4096)
     source = FileSource(path, label="y")
     sizes = []
-    read = file.read_pieces
+    read = tables.read_pieces
 
     def watched(*args: Any) -> Any:
         for row, piece in read(*args):
             sizes.append(len(piece))
             yield row, piece
 
-    monkeypatch.setattr(file, "read_pieces", watched)
+    monkeypatch.setattr(tables, "read_pieces", watched)
     blocks = source.blocks()
     assert source.rows == 20_000
     before = len(sizes)
@@ -407,13 +411,23 @@ def test_other_columns_at_fault(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"columns": {"x": "numeric"}}, "row 2000 .*, column 'x': 'a{10}.*\\.\\.\\. is not a num"),
-        ({"label": "x", "task": "regression"}, "row 2000 .*, column 'x': 'aaa"),
-        ({"time": "t"}, "row 2001 .*, column 't': 'soon' is no time"),
-        ({"time": "u"}, "row 2001 .*, column 'u': the empty cell is no time"),
+        ({"columns": {"x": "numeric"}}, "row 1 .*, column 'x': 'a{10}.*\\.\\.\\. is not a num"),
+        ({"label": "x", "task": "regression"}, "column 'x': 'aaa.*, and 2 of 3 values are none"),
+        ({"time": "t"}, "row 1 .*, column 't': 'soon' is not a time, and 2 of 3 values are none"),
+        ({"time": "u"}, "row 1 .*, column 'u': the empty cell is not a time"),
     ],
 )
-def test_cells_at_fault(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
-    good = "1,5,6,a\n" * 2000
-    text = f"x,t,u,y\n{good}{'a' * 200},1970-01-01,1,a\n1,soon,,a\n"
-    refused(written(tmp_path, text), message, **settings)
+def test_columns_that_are_mostly_odd(
+    tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    good, odd = "1,1970-01-01,1,a\n" * 2, f"{'a' * 200},soon,,a\n" * 2
+    opened(written(tmp_path, f"x,t,u,y\n{good}{odd}"), **settings)  # half of them may be
+    refused(written(tmp_path, f"x,t,u,y\n{good[:17]}{odd}"), message, **settings)
+
+
+def test_bytes_that_are_not_utf8_are_told_by_row_and_column(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"a,b,c,y\n1,2,3,4\n1,2,\xff,4\n")
+    refused(path, "row 1 .*: column 'c': invalid UTF8", ignore=["a"])
+    path.write_bytes(b"a,\xff,c,y\n1,2,3,4\n")
+    refused(path, "cannot be read as CSV")

@@ -264,7 +264,7 @@ def test_close_while_a_child_starts(store: Store) -> None:
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 import numpy as np
 from engine.batch import table_of
@@ -273,6 +273,8 @@ from engine.training.jobs import Job
 from engine.training.pool import ProcessTrainer
 from engine.training.store import Store
 
+if sys.argv[3:]:
+    signal.signal(signal.SIGINT, lambda *_: None)
 print("main runs", flush=True)  # without a guard: must happen once
 here = Path(sys.argv[1])
 trainer = ProcessTrainer(Store(here / "private"), workers=2)
@@ -282,16 +284,17 @@ labels = np.array(["a", "b"], dtype=object)
 ids = [trainer.submit(Job(table_of({"x": [1.0, 2.0]}), labels, model, seed, str(here)))
        for seed in (1, 2)]
 results = [trainer.wait(job_id, 60) for job_id in ids]
-print(*(type(result).__name__ for result in results))
+print(*(type(result).__name__ for result in results), trainer.stats.deaths, "deaths")
 """
 
 
-def start_script(tmp_path: Path, seconds: float) -> subprocess.Popen[str]:
+def start_script(tmp_path: Path, seconds: float, *more: str) -> subprocess.Popen[str]:
     (tmp_path / "users_pool.py").write_text(USERS)
     (tmp_path / "script.py").write_text(SCRIPT)
     return subprocess.Popen(
-        [sys.executable, str(tmp_path / "script.py"), str(tmp_path), str(seconds)],
+        [sys.executable, str(tmp_path / "script.py"), str(tmp_path), str(seconds), *more],
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
@@ -312,8 +315,17 @@ def test_an_unguarded_script_runs_once_and_ctrl_c_is_its_own(tmp_path: Path) -> 
     for pid in pids_in(tmp_path):
         os.kill(pid, signal.SIGINT)
     out, _ = parent.communicate(timeout=LONG)
-    assert (parent.returncode, out.split("\n")) == (0, ["main runs", "Fitted Fitted", ""])
+    assert (parent.returncode, out.split("\n")) == (0, ["main runs", "Fitted Fitted 0 deaths", ""])
     assert len(pids_in(tmp_path)) == 2  # nobody died
+
+
+def test_children_are_deaf_to_ctrl_c_from_their_first_moment(tmp_path: Path) -> None:
+    parent = start_script(tmp_path, 0.1, "deaf")
+    assert parent.stdout is not None and parent.stdout.readline() == "main runs\n"
+    while parent.poll() is None:
+        os.killpg(parent.pid, signal.SIGINT)
+        time.sleep(0.005)
+    assert parent.communicate(timeout=LONG) == ("Fitted Fitted 0 deaths\n", "")
 
 
 def test_a_process_can_be_started_ahead(store: Store) -> None:

@@ -1,0 +1,1 @@
+"""What Driftline costs and what its policies are worth, measured."""

@@ -1,0 +1,158 @@
+"""What is to be run, and the part of it that one process does: trainer, dataflow, parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event as Flag
+from typing import Any
+
+from engine.batch import Schema
+from engine.children import cores
+from engine.flow import Feed, Flow, run
+from engine.progress import Progress
+from engine.runlog import Parts, shards_of
+from engine.settings import Engine
+from engine.training.jobs import Predictor
+from engine.training.pool import ProcessTrainer, Stats
+from engine.training.store import Store, load_initial
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run, and how.
+
+    Parameters
+    ----------
+    about
+        The content of `run.json`: all that can change outcomes, and nothing else.
+    engine
+        The settings.
+    feeds
+        The streams; those of one process, if there are several.
+    streams
+        How many streams the run has.
+    out
+        The run directory.
+    base
+        Folder that paths in the settings start from.
+    cache
+        Folder of results that runs share.
+    truth_known
+        For each stream, whether its drifts are scripted.
+    resume
+        Whether `out` may hold an unfinished run, to be completed.
+    workers
+        Bytewax workers in each process.
+    processes
+        How many processes share the streams.
+    batch_size
+        Records to a batch.
+    """
+
+    about: Mapping[str, Any]
+    engine: Engine
+    feeds: Sequence[Feed]
+    streams: int
+    out: Path
+    base: Path
+    cache: Path
+    truth_known: Sequence[bool] = ()
+    resume: bool = False
+    workers: int = 1
+    processes: int = 1
+    batch_size: int = 1024
+
+    @property
+    def schema(self) -> Schema:
+        """The columns of all streams."""
+        return self.feeds[0].schema
+
+    @property
+    def shards(self) -> int:
+        """How many parts the run is written in."""
+        return shards_of(self.streams)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of a process's work, besides what it wrote.
+
+    Parameters
+    ----------
+    failures
+        Why streams failed, by name.
+    fits
+        What training took.
+    """
+
+    failures: Mapping[str, str] = field(default_factory=dict)
+    fits: Stats = field(default_factory=Stats)
+
+    @staticmethod
+    def joined(parts: Sequence[Done]) -> Done:
+        """Return what several processes did together.
+
+        Examples
+        --------
+        >>> Done.joined([Done({"a": "no rows"}, Stats(fits=2)), Done(fits=Stats(fits=1))])
+        Done(failures={'a': 'no rows'}, fits=Stats(fits=3, cached=0, seconds=0.0, deaths=0))
+        """
+        failures = {name: why for part in parts for name, why in part.failures.items()}
+        fits = Stats()
+        for part in parts:
+            fits = fits.plus(part.fits)
+        return Done(failures, fits)
+
+
+def work(plan: Plan, parts: Parts, progress: Progress, stop: Flag) -> Done:
+    """Handle the plan's streams in this process and write parts.
+
+    Raises
+    ------
+    EngineError
+        If the machinery failed.
+    """
+    store = Store(private=parts.folder.parent / "models", shared=plan.cache / "models")
+    with ProcessTrainer(store, max(1, cores() // plan.processes)) as trainer:
+        trainer.warm()
+        flow = Flow(
+            plan.engine,
+            plan.feeds,
+            plan.streams,
+            parts,
+            trainer,
+            load_initial_model(plan),
+            str(plan.base.resolve()),
+            plan.batch_size,
+            progress,
+            stop,
+        )
+        run(flow, plan.workers)
+        return Done(flow.failures, trainer.stats)
+
+
+def load_initial_model(plan: Plan) -> Predictor | None:
+    """Return the model in production to start from, if the plan has one.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is for other columns.
+    """
+    name = plan.engine.model.initial
+    if name is None:
+        return None
+    return load_initial(plan.base / name, plan.engine.model, plan.schema, str(plan.base))
+
+
+def batch_rows(schema: Schema) -> int:
+    """Return how many records of a schema make a good batch: some thousand, a megabyte or so.
+
+    Examples
+    --------
+    >>> batch_rows(Schema(("x", "y"), ())), batch_rows(Schema(tuple(map(str, range(5000))), ()))
+    (8192, 209)
+    """
+    return max(64, min(8192, 2**20 // len(schema.features)))
