@@ -229,8 +229,8 @@ def locked(path: Path) -> IO[str]:
 def tidy(path: Path) -> None:
     """Remove what is left of a run that ended between its summary and its last step."""
     if (path / ".state").exists() and (path / "summary.json").exists():
-        locked(path).close()
-        shutil.rmtree(path / ".state", ignore_errors=True)
+        with locked(path):
+            shutil.rmtree(path / ".state")
 
 
 class RunDirectory:
@@ -256,13 +256,24 @@ class RunDirectory:
         self.state = path / ".state"
         self.parts = Parts(self.state / "parts", self.schema)
         self._lock = locked(path)
+        if (path / "summary.json").exists():  # since it was looked for
+            self._close()
+            raise EngineError(f"{path}: another run has just finished this")
         shutil.rmtree(self.parts.folder, ignore_errors=True)
         self.parts.folder.mkdir()
 
     def finish(
         self, streams: Sequence[str], truth_known: Sequence[bool], prices: Prices, window: int
     ) -> dict[str, Any]:
-        """Bring the run into its lasting form and return its summary.
+        """Bring the run into its lasting form and return its summary, see `compact`."""
+        summary = self.compact(streams, truth_known, prices, window)
+        self.seal(summary)
+        return summary
+
+    def compact(
+        self, streams: Sequence[str], truth_known: Sequence[bool], prices: Prices, window: int
+    ) -> dict[str, Any]:
+        """Write all lasting files but `summary.json`, whose content is returned.
 
         Parameters
         ----------
@@ -285,11 +296,16 @@ class RunDirectory:
             )
             for name, known in zip(streams, truth_known, strict=True)
         }
-        summary = {"streams": entries, "total": total(entries.values())}
+        return {"streams": entries, "total": total(entries.values())}
+
+    def seal(self, summary: Mapping[str, Any]) -> None:
+        """Write `summary.json`: the run is whole."""
         write_json(self.path / "summary.json", summary)
-        self._lock.close()
+        self._close()
+
+    def _close(self) -> None:
         shutil.rmtree(self.state)
-        return summary
+        self._lock.close()
 
     def _compact(self, streams: Sequence[str]) -> dict[str, Tally]:
         """Turn the outcome parts into one Parquet file per stream."""

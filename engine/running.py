@@ -117,9 +117,10 @@ def execute(plan: Plan, stop: Stop) -> Result:
         done = carry_out(plan, directory.parts, progress, flag)
     names = [feed.name for feed in plan.feeds]
     engine = plan.engine
-    summary = directory.finish(names, plan.truth_known, engine.prices, engine.scoring.window)
+    summary = directory.compact(names, plan.truth_known, engine.prices, engine.scoring.window)
     seconds = time.monotonic() - started
     write_json(plan.out / "timing.json", timing(plan, summary, seconds, asdict(done.fits)))
+    directory.seal(summary)
     return Result(summary, seconds, done.failures)
 
 

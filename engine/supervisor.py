@@ -105,11 +105,17 @@ class _Member:
 
     def start(self) -> None:
         context = get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self.plan, self.parts))
-        with undisturbed():
-            self._process.start()
-        theirs.close()
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, self.plan, self.parts))
+        try:
+            with undisturbed():
+                process.start()
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self.connection, self._process = ours, process
 
     def hear(self, progress: Progress) -> None:
         """Take in what the process says, or that it has died."""

@@ -18,7 +18,7 @@ from engine.errors import EngineError, InputError
 from engine.events import Event
 from engine.extras import TracePoint
 from engine.ledger import NO_MODEL, UNDATED, Outcomes
-from engine.runlog import TRACES, Run, RunDirectory, outcome_schema, read_part, to_arrow
+from engine.runlog import TRACES, Run, RunDirectory, outcome_schema, read_part, tidy, to_arrow
 from engine.settings import Prices
 from engine.state import Effects
 
@@ -282,7 +282,19 @@ def test_only_one_run_may_write_to_a_directory(tmp_path: Path) -> None:
     assert directory.parts.folder.is_dir(), "the first is left alone"
     finish(directory, ["s-0000"])
     assert not (tmp_path / ".state").exists()
+    with pytest.raises(EngineError, match="has just finished this"):
+        RunDirectory(tmp_path, "classification")
+    assert not (tmp_path / ".state").exists()
+    (tmp_path / "summary.json").unlink()
     RunDirectory(tmp_path, "classification")
+
+
+def test_what_a_crash_left_after_the_summary_is_tidied(tmp_path: Path) -> None:
+    finish(RunDirectory(tmp_path, "classification"), ["s-0000"])
+    (tmp_path / ".state" / "parts").mkdir(parents=True)
+    tidy(tmp_path)
+    assert not (tmp_path / ".state").exists()
+    tidy(tmp_path)
 
 
 def test_only_a_finished_run_can_be_read(tmp_path: Path) -> None:
