@@ -27,8 +27,8 @@ from bytewax.run import cli_main
 from engine.batch import Batch, Schema
 from engine.errors import EngineError, MachineError
 from engine.loop import Loop
+from engine.parts import Parts, PartWriter, shard_of
 from engine.progress import Progress
-from engine.runlog import Parts, PartWriter, shard_of
 from engine.settings import Engine
 from engine.state import Effects
 from engine.training.jobs import Predictor, Trainer

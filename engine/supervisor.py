@@ -23,8 +23,8 @@ from typing import Any
 
 from engine.children import undisturbed
 from engine.errors import EngineError, MachineError
+from engine.parts import Parts, shard_of
 from engine.progress import Progress
-from engine.runlog import Parts, shard_of
 from engine.working import Done, Plan, work
 
 DEATHS_MAX = 3

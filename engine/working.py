@@ -11,8 +11,8 @@ from typing import Any
 from engine.batch import Schema
 from engine.children import cores
 from engine.flow import Feed, Flow, run
+from engine.parts import Parts, shards_of
 from engine.progress import Progress
-from engine.runlog import Parts, shards_of
 from engine.settings import Engine
 from engine.training.jobs import Predictor
 from engine.training.pool import ProcessTrainer, Stats

@@ -21,8 +21,8 @@ from engine import settings
 from engine.batch import Task
 from engine.documents import parse, plain
 from engine.events import KINDS
+from engine.parts import TRACES, outcome_schema
 from engine.policies import POLICIES
-from engine.runlog import TRACES, outcome_schema
 from engine.scoring import Happenings, Tally, summarise
 from engine.sources.generator import GENERATORS, PARAMS
 from engine.validation import validate

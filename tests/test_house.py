@@ -56,9 +56,8 @@ AT_THE_TOP = {"engine.flow": "bytewax", "engine.kernels": "numba"}
 
 EDGES = {
     "engine.cli", "engine.flow", "engine.progress", "engine.running", "engine.printing",
-    "engine.runlog", "engine.shapes", "engine.signals", "engine.documents", "engine.sources.file",
-    "engine.sources.tables",
-    "engine.training.pool",
+    "engine.runlog", "engine.parts", "engine.shapes", "engine.signals", "engine.documents",
+    "engine.sources.file", "engine.sources.tables", "engine.supervisor", "engine.training.pool",
     "engine.training.store", "engine.training.fit", "engine.training.models",
     "scenarios.copulas", "scenarios.loading", "scenarios.samples", "scenarios.schema",
     "scenarios.starting", "scenarios.streams", "scenarios.synthesis",

@@ -20,8 +20,9 @@ from benchmarks.speed.clock import Sample, clocked
 from benchmarks.speed.job import FEATURES, SCHEMA, SEED, Made, champion_job, settings
 from engine import detectors
 from engine.loop import Loop
+from engine.parts import Parts, PartWriter, outcome_schema
 from engine.progress import Progress
-from engine.runlog import Parts, PartWriter, RunDirectory, outcome_schema
+from engine.runlog import RunDirectory
 from engine.settings import CatBoostModel
 from engine.state import Effects
 from engine.training.fit import fit

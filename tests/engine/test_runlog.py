@@ -18,7 +18,8 @@ from engine.errors import EngineError, InputError
 from engine.events import Event
 from engine.extras import TracePoint
 from engine.ledger import NO_MODEL, UNDATED, Outcomes
-from engine.runlog import TRACES, Run, RunDirectory, outcome_schema, read_part, tidy, to_arrow
+from engine.parts import TRACES, outcome_schema, read_part, to_arrow
+from engine.runlog import Run, RunDirectory, tidy
 from engine.settings import Prices
 from engine.state import Effects
 

@@ -153,7 +153,7 @@ def test_a_full_disk_is_told_in_one_sentence(
     def full(self: object, stream: str, effects: Effects) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("engine.runlog.PartWriter.write", full)
+    monkeypatch.setattr("engine.parts.PartWriter.write", full)
     flow = flow_of([Made(0)], tmp_path / "run", NewestTrainer())
     with pytest.raises(MachineError, match="No space left on device"):
         run(flow, 1)
