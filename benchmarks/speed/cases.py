@@ -62,6 +62,9 @@ def peers(records: int) -> list[Case]:
     few = max(512, records // 32)
     return [
         Case("engine", "peers", "engine", records, "the engine, compiled detectors, run log"),
+        Case(
+            "engine_8192", "peers", "engine", records, "the same in batches of its own", batch=8192
+        ),
         Case("engine_river", "peers", "engine", records, "the same with River's objects", False),
         Case("engine_no_log", "peers", "engine_no_log", records, "the engine without its run log"),
         Case("loop_only", "peers", "loop_only", records, "its loop without dataflow and run log"),
@@ -152,7 +155,7 @@ def all_cases(records: int, *, quick: bool, processes: bool) -> list[Case]:
     Examples
     --------
     >>> [case.name for case in all_cases(1 << 19, quick=False, processes=False)][:3]
-    ['engine', 'engine_river', 'engine_no_log']
+    ['engine', 'engine_8192', 'engine_river']
     """
     if quick:
         return [
