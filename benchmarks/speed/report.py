@@ -96,10 +96,14 @@ def plot(results: Figures, path: Path) -> None:
     from matplotlib import pyplot as plt
 
     figure, panels = plt.subplots(2, 2, figsize=(12, 8), layout="constrained")
-    bars(panels[0][0], {**of_group(results, "peers"), **of_group(results, "training")})
-    by_batch(panels[0][1], of_group(results, "batches"))
-    by_streams(panels[1][0], of_group(results, "streams"))
-    by_length(panels[1][1], of_group(results, "memory"))
+    arms = {**of_group(results, "peers"), **of_group(results, "training")}
+    others = [of_group(results, name) for name in ("batches", "streams", "memory")]
+    pictures = zip(panels.flat, (bars, by_batch, by_streams, by_length), strict=True)
+    for (axes, draw), cases in zip(pictures, [arms, *others], strict=True):
+        if cases:  # some groups may not have been asked for
+            draw(axes, cases)
+        else:
+            axes.set_axis_off()
     figure.suptitle("records per second on one job; bars and points are medians, lines min to max")
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
