@@ -273,5 +273,6 @@ def show(run_dir: Path, as_json: bool) -> None:
         return
     from engine.printing import print_happenings
 
+    events = list(found.events())
     show_run(found.about, found.summary)
-    print_happenings(found.events(), console())
+    print_happenings(events, console())

@@ -130,7 +130,7 @@ class AdwinDetector(Compilable):
             grace_period=settings.grace_period,
         )
         form = partial(CompiledAdwin, direction=settings.direction)
-        super().__init__(river, form if settings.max_buckets > 1 else None)
+        super().__init__(river, form)
         self.direction = settings.direction
 
     def _drive(self, values: Floats) -> list[int]:

@@ -327,24 +327,30 @@ class Logic(op.StatefulBatchLogic[Any, Written, None]):
 class SinkPartition(StatefulSinkPartition[Written, None]):
     """The streams of one shard."""
 
-    def __init__(self, flow: Flow, writer: PartWriter) -> None:
-        self.flow, self.writer = flow, writer
+    def __init__(self, flow: Flow, shard: int) -> None:
+        self.flow = flow
+        self.writer: PartWriter | None = None
+        with self._guarded():
+            self.writer = flow.parts.writer(shard)
 
     def write_batch(self, values: list[Written]) -> None:
         """Append to the shard's part."""
         with self._guarded():
-            for written in values:
-                self.writer.write(written.stream, written.effects)
+            if self.writer:
+                for written in values:
+                    self.writer.write(written.stream, written.effects)
 
     def snapshot(self) -> None:
         """Hand what was written to the operating system."""
         with self._guarded():
-            self.writer.flush()
+            if self.writer:
+                self.writer.flush()
 
     def close(self) -> None:
         """Close the part."""
         with self._guarded():
-            self.writer.close()
+            if self.writer:
+                self.writer.close()
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -372,4 +378,4 @@ class Sink(FixedPartitionedSink[Written, None]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> SinkPartition:
         """Open a shard."""
-        return SinkPartition(self.flow, self.flow.parts.writer(int(for_part)))
+        return SinkPartition(self.flow, int(for_part))

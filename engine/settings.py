@@ -116,7 +116,7 @@ class Adwin(Detector):
     kind: Literal["adwin"]
     delta: Annotated[float, Field(gt=0, lt=1)] = 0.002
     clock: Count = 32
-    max_buckets: Count = 5
+    max_buckets: Annotated[int, Field(ge=2)] = 5
     min_window_length: Count = 5
     grace_period: Annotated[int, Field(ge=0)] = 10
 

@@ -117,6 +117,8 @@ class Past:
         places = piece.rows - self._next * BLOCK
         mine = places >= 0  # the others were carried over from the block before
         np.minimum.at(first, places[mine], seqs[mine])
+        # A row that a fault holds back or drops may show sooner, as a value that is stuck.
+        first = np.minimum.accumulate(first[::-1])[::-1]
         donors = Donors(held.piece.table, held.piece.labels, np.searchsorted(known_at, first))
         self._held = held[self._kept(held.piece.labels, int(np.searchsorted(known_at, end)))]
         self._seq, self._next = end, self._next + 1

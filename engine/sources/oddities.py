@@ -26,7 +26,7 @@ WHATS = {
     "mixed": "{cell} and {percent} of the values are not numbers: the column is categorical; "
     "name it in columns to have it numeric",
     "empty": f"no value in {BLOCK:,} rows",
-    "time": "{cell} is not a time: the record takes the time before it",
+    "time": "{cell} is not a time: the record takes that of the row before",
     "back": "{cell} is before a time that has passed: the clock does not go back",
     "jump": "{cell} is further ahead than all times before it are apart",
     "still": "all times are equal: no span of time ever passes",

@@ -369,6 +369,10 @@ class ProcessTrainer:
         while not self._closed:
             try:
                 connection = self._child(lane)
+            except OSError as error:
+                self._finish(ticket, 0.0, f"no process could be started for it: {error}")
+                return
+            try:
                 if connection is None:
                     return
                 connection.send((ticket.job, ticket.job_id))

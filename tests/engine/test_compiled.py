@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from river import drift
 
 from engine import kernels, switch
@@ -183,10 +184,9 @@ def test_a_statistic_before_the_first_value_is_none() -> None:
         assert np.isnan(detector.statistic())
 
 
-def test_adwin_with_one_bucket_stays_with_river() -> None:
-    detector: Any = AdwinDetector(s.Adwin(kind="adwin", max_buckets=1))
-    detector.update_many(values_of("normal", 1, 20))
-    assert detector.compiled is None
+def test_adwin_with_one_bucket_is_refused_since_river_panics() -> None:
+    with pytest.raises(ValidationError, match="max_buckets"):
+        s.Adwin(kind="adwin", max_buckets=1)
 
 
 # --- when -----------------------------------------------------------------------------------

@@ -210,6 +210,20 @@ RULES: list[tuple[int | str, list[dict[str, Any]]]] = [
     (90, [{"kind": "duplicates", "at": 900, "until": 2600, "share": 0.4}]),
     (90, [{"kind": "missing_labels", "at": 900, "until": 2600, "share": 0.4}]),
     (90, [{"kind": "stuck", "at": 1400, "until": 2600, "columns": ["y"]}]),
+    (
+        90,
+        [
+            {"kind": "outage", "at": 1300, "until": 1420},
+            {"kind": "stuck", "at": 1305, "until": 2600, "columns": ["x", "y"]},
+        ],
+    ),
+    (
+        90,
+        [
+            {"kind": "out_of_order", "at": 1304, "until": 1305, "share": 1.0, "by": 900},
+            {"kind": "stuck", "at": 1304, "until": 2600, "columns": ["x", "y"]},
+        ],
+    ),
 ]
 
 
@@ -228,7 +242,7 @@ def test_prior_shows_no_label_before_it_is_known(
     plain = arrived({})
     now = np.maximum.accumulate(plain.times)
     told = 0
-    for row in (700, 1023, 1024, 1290, 1550, 2100):
+    for row in (700, 1023, 1024, 1214, 1225, 1240, 1290, 1330, 1550, 2100):
         mine = plain.times == row * 1_000_000
         if not mine.any():  # lost in an outage
             continue
