@@ -1,0 +1,1 @@
+"""Random scenarios under random faults: `python -m tests.simulation --help`."""
