@@ -74,7 +74,7 @@ def tidy(path: Path) -> None:
     """Remove what is left of a run that ended between its summary and its last step."""
     if (path / ".state").exists() and (path / "summary.json").exists():
         with locked(path):
-            shutil.rmtree(path / ".state")
+            shutil.rmtree(path / ".state", ignore_errors=True)
 
 
 class RunDirectory:
@@ -148,7 +148,7 @@ class RunDirectory:
         self._close()
 
     def _close(self) -> None:
-        shutil.rmtree(self.state)
+        shutil.rmtree(self.state, ignore_errors=True)  # a rival may be at it too
         self._lock.close()
 
     def _compact(self, streams: Sequence[str]) -> dict[str, Tally]:
