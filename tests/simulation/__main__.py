@@ -37,8 +37,10 @@ def simulate(seed: int, planted: str, keep: bool) -> bool:
     began = time.monotonic()
     try:
         simulation.go()
-    except Trouble as trouble:
-        report(simulation, trouble)
+    except Exception as error:
+        if not isinstance(error, Trouble):
+            traceback.print_exc()
+        report(simulation, error)
         return False
     finally:
         simulation.clear()
@@ -58,7 +60,7 @@ def story(simulation: Simulation) -> list[str]:
     return [f"what happened in {simulation.folder}:", *lines]
 
 
-def report(simulation: Simulation, trouble: Trouble) -> None:
+def report(simulation: Simulation, trouble: Exception) -> None:
     """Print what went wrong, how it came to that, and how to see it again."""
     said = simulation.folder / f"said-{simulation.runs:02d}"
     last = said.read_text("utf-8", "replace").splitlines()[-20:] if said.exists() else []

@@ -170,6 +170,8 @@ class Simulation:
         if not (scene.out / "run.json").exists():
             return
         change = self.chance.choice([*CHANGED, ()])
+        for process in self.under_way:  # what is on its way out may still write
+            self.checked(process)
         before = content(scene.out)
         self.tell(f"refused: {change or 'no --resume'}")
         process = self.launch("out", Knobs(), scene.cache, [], change, resume=bool(change))

@@ -66,13 +66,20 @@ def is_spawned(pid: int) -> bool:
 
 def offspring(pid: int) -> list[int]:
     """Return the processes that a process started itself."""
-    found = []
-    for file in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            found += [int(word) for word in file.read_text("utf-8").split()]
-        except OSError:
-            continue
+    found: list[int] = []
+    with suppress(OSError):  # the process or a thread of it is gone
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):
+                found += [int(word) for word in (task / "children").read_text("utf-8").split()]
     return found
+
+
+def holds(fact: Callable[[], object]) -> bool:
+    """Return whether a fact holds; one about something that goes meanwhile does not."""
+    try:
+        return bool(fact())
+    except FileNotFoundError:
+        return False
 
 
 def members(session: int) -> list[int]:
@@ -115,7 +122,7 @@ class Process:
             If neither happens in time.
         """
         end = time.monotonic() + seconds
-        while not fact():
+        while not holds(fact):
             if self.poll() is not None:
                 return False
             if time.monotonic() > end:
