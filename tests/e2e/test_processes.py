@@ -81,7 +81,7 @@ def grown(out: Path) -> int:
     return sum(part.stat().st_size > 10_000 for part in out.glob(".state/parts/outcomes-*"))
 
 
-@pytest.mark.parametrize("words", [(2,), (4, "--workers", 2, "--batch-size", 99)])
+@pytest.mark.parametrize("words", [(4, "--workers", 2, "--batch-size", 99)])
 def test_the_number_of_processes_changes_nothing(
     whole: Path, tmp_path: Path, words: tuple[object, ...]
 ) -> None:
