@@ -8,7 +8,6 @@ of Python has to wait for the main thread, which may be deep in a library.
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 import socket
@@ -28,13 +27,14 @@ GRACE_SECONDS = 3.0
 class Stop:
     """Ends the process with exit code 128 + signal; without its ``with`` it does nothing.
 
-    The attribute `hint` says what can be done then, for the line that is left behind.
+    The attribute `hint` says what can be done then, for the line that is left behind. A command
+    enters it once, around all that it does: after it signals are ignored, as all is done by then.
 
     Examples
     --------
-    >>> with Stop() as stop:
-    ...     stop.hint = "go on with: make demo"
-    ...     stop.number  # no signal came
+    >>> stop = Stop()
+    >>> stop.hint = "go on with: make demo"
+    >>> stop.number  # no signal came
     0
     """
 
@@ -48,7 +48,8 @@ class Stop:
         """Listen to signals from here on."""
         self._ear, self._mouth = socket.socketpair()
         self._mouth.setblocking(False)
-        self._before = {number: signal.signal(number, _ignored) for number in STOPPING}
+        for number in STOPPING:
+            signal.signal(number, _ignored)
         signal.set_wakeup_fd(self._mouth.fileno())
         self._thread = Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -66,9 +67,8 @@ class Stop:
         self._over.set()
         self._thread.join()
         self._ear.close()
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        atexit.register(_ignore)  # the command is done: nothing is left that could be stopped
+        for number in STOPPING:  # not the handlers of before: there is nothing left to stop,
+            signal.signal(number, signal.SIG_IGN)  # and no moment at which a signal may do harm
 
     @contextmanager
     def by(self, flag: Flag) -> Iterator[None]:
@@ -104,8 +104,3 @@ class Stop:
 
 def _ignored(number: int, frame: FrameType | None) -> None:
     """Do nothing: Python has told the thread."""
-
-
-def _ignore() -> None:
-    for number in STOPPING:
-        signal.signal(number, signal.SIG_IGN)

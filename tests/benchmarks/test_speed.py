@@ -58,6 +58,7 @@ def numbers(value: Any) -> Iterator[float]:
         yield value
 
 
+@pytest.mark.slow
 def test_every_case_is_measured_or_says_why_not(results: dict[str, Any]) -> None:
     names = {case.name for case in all_cases(1 << 13, quick=True, processes=True)}
     names -= {case.name for case in all_cases(1 << 13, quick=True, processes=False)}
@@ -68,6 +69,7 @@ def test_every_case_is_measured_or_says_why_not(results: dict[str, Any]) -> None
     assert set(results["skipped"]) <= {"capymoa", "ceiling"}
 
 
+@pytest.mark.slow
 def test_figures_are_positive_and_ordered(results: dict[str, Any]) -> None:
     for name, case in results["cases"].items():
         speed = case["records_per_second"]
@@ -84,6 +86,7 @@ def of_group(results: dict[str, Any], group: str) -> list[dict[str, Any]]:
     return [case for case in results["cases"].values() if case["group"] == group]
 
 
+@pytest.mark.slow
 def test_ratios_are_those_of_the_medians(results: dict[str, Any]) -> None:
     cases = results["cases"]
     for name, case in cases.items():
@@ -94,12 +97,14 @@ def test_ratios_are_those_of_the_medians(results: dict[str, Any]) -> None:
     assert {"user_loop", "river_hat"} <= set(cases["engine"]["times"])
 
 
+@pytest.mark.slow
 def test_fits_are_counted(results: dict[str, Any]) -> None:
     cold, cached = results["cases"]["fits_cold"], results["cases"]["fits_cached"]
     assert cold["fits"]["median"] == cached["cached"]["median"] > 0
     assert cached["fits"]["median"] == 0
 
 
+@pytest.mark.slow
 def test_results_do_not_say_which_machine_it_was(out: Path, results: dict[str, Any]) -> None:
     import getpass
     import platform
@@ -110,6 +115,7 @@ def test_results_do_not_say_which_machine_it_was(out: Path, results: dict[str, A
     assert results["machine"]["cores"] and results["versions"]["catboost"]
 
 
+@pytest.mark.slow
 def test_the_plot_is_a_picture(out: Path) -> None:
     assert "<svg" in (out / "speed.svg").read_text("utf-8")[:2000]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 from click.testing import CliRunner
 
 from engine.cli import main
+from engine.signals import STOPPING
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = Path(sys.executable).parent / "driftline"
@@ -32,8 +34,13 @@ class Answer:
 
 
 def driftline(*words: object) -> Answer:
-    """Run a command in this process."""
-    done = CliRunner().invoke(main, [str(word) for word in words])
+    """Run a command in this process, which hears signals as before when it is done."""
+    handlers = {number: signal.getsignal(number) for number in STOPPING}
+    try:
+        done = CliRunner().invoke(main, [str(word) for word in words])
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return Answer(done.exit_code, done.stdout, done.stderr)

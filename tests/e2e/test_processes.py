@@ -105,7 +105,10 @@ def test_a_process_that_is_killed_is_started_again(whole: Path, tmp_path: Path) 
     assert differences(whole / "out", out) == []
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [pytest.param(signal.SIGKILL, -9, marks=pytest.mark.slow), (signal.SIGTERM, 143)],
+)
 def test_all_go_when_the_supervisor_goes(
     whole: Path, tmp_path: Path, number: int, code: int
 ) -> None:
@@ -129,6 +132,7 @@ def test_all_go_when_the_supervisor_goes(
     assert differences(whole / "out", out) == []
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_again_and_again_fails_the_run(whole: Path, tmp_path: Path) -> None:
     words = ("run", whole / "shared.yaml", "--out", tmp_path / "out", "--processes", 2)
     code, said = ended(start(*words, "--set", PYTHON))
