@@ -276,3 +276,61 @@ def show(run_dir: Path, as_json: bool) -> None:
     events = list(found.events())
     show_run(found.about, found.summary)
     print_happenings(events, console())
+
+
+@main.command(epilog="Example: driftline hindsight benchmarks/examples/ice_cream.json --latency 1")
+@click.argument("table", type=FILE)
+@click.option(
+    "--latency",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Steps from asking for a model to its service; meanwhile no other is asked for.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a list of {id, total, schedule}.")
+@reported
+def hindsight(table: Path, latency: int, as_json: bool) -> None:
+    """Find the cheapest schedule of retrains over a table of losses.
+
+    TABLE is JSON (or JSON.gz): one case, or a file of cases; docs/hindsight.md has the format.
+    """
+    import json
+
+    from benchmarks.planning import listed, plan, print_plans
+    from benchmarks.tables import read
+
+    plans = [plan(case) for case in read(table, latency)]
+    if as_json:
+        click.echo(json.dumps(listed(plans), indent=2))
+    else:
+        print_plans(plans, console())
+
+
+@main.command(epilog="Example: driftline bench benchmarks/quick.yaml")
+@click.argument("spec", type=FILE)
+@click.option("--out", type=FILE, help="Folder of the report.  [default: runs/bench-<name>]")
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Processes.  [default: cores]")
+@click.option("--resume", is_flag=True, help="Complete a benchmark that was interrupted.")
+@reported
+def bench(spec: Path, out: Path | None, jobs: int | None, resume: bool) -> None:
+    """Compare retrain policies with the best that hindsight could do; writes a report.
+
+    The folder holds report.html, report.md, results.csv and summary.json. What they say depends
+    on the spec alone.
+    """
+    with Stop() as stop:
+        from benchmarks.loading import load_grid
+        from benchmarks.running import about_bench, check_place, execute, write
+        from engine.children import cores
+
+        grid = load_grid(spec, cache_folder())
+        out = out or Path("runs") / f"bench-{grid.bench.name}"
+        if check_place(out, about_bench(grid), resume):
+            click.echo(f"{out}: finished already", err=True)
+            return
+        tell_notes(grid.notes)
+        findings, seconds = execute(grid, out, cache_folder(), jobs or cores(), stop)
+        summary = write(out, findings)
+        click.echo(summary["verdict"])
+        took = ", ".join(f"{what} {spent:.1f} s" for what, spent in seconds.items())
+        click.echo(f"\n{out}: {took}. Open {shlex.quote(str(out / 'report.html'))}")

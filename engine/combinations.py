@@ -50,6 +50,11 @@ class AnyOf(Plain):
         """Return the policy that the settings describe."""
         return cls(parts.members)
 
+    @property
+    def heeds_prices(self) -> bool:
+        """Whether its decisions depend on the prices."""
+        return any(member.heeds_prices for member in self.members)
+
     def missing(self, detectors: Sequence[s.AnyDetector]) -> tuple[s.AnyDetector, ...]:
         """Return the detectors that it needs beside `detectors`."""
         return _missing(self.members, detectors)
@@ -102,6 +107,11 @@ class AllOf(Plain):
     def of(cls, settings: s.AllOf, parts: Parts) -> AllOf:
         """Return the policy that the settings describe."""
         return cls(parts.members, settings.within)
+
+    @property
+    def heeds_prices(self) -> bool:
+        """Whether its decisions depend on the prices."""
+        return any(member.heeds_prices for member in self.members)
 
     def missing(self, detectors: Sequence[s.AnyDetector]) -> tuple[s.AnyDetector, ...]:
         """Return the detectors that it needs beside `detectors`."""
@@ -185,6 +195,11 @@ class Modifier:
     def needs(self) -> tuple[s.AnyDetector, ...]:
         """The detectors that it cannot do without."""
         return self.inner.needs
+
+    @property
+    def heeds_prices(self) -> bool:
+        """Whether its decisions depend on the prices."""
+        return self.inner.heeds_prices
 
     def missing(self, detectors: Sequence[s.AnyDetector]) -> tuple[s.AnyDetector, ...]:
         """Return the detectors that it needs beside `detectors`."""

@@ -30,7 +30,7 @@ from engine.extras import ERRORS, TracePoint, profile, stride_of
 from engine.history import History, Moment
 from engine.ledger import NO_MODEL, UNDATED, Outcomes, in_order, join
 from engine.losses import prediction_errors
-from engine.policies import Wake, build, with_needed
+from engine.policies import Policy, Wake, build, with_needed
 from engine.seeds import derive
 from engine.settings import Engine
 from engine.standing import Outlook
@@ -61,6 +61,8 @@ class Loop:
         Where a user's model factory may be imported from.
     rows
         How many rows the stream's source has; the longer, the further apart are trace points.
+    policy
+        Who decides, if it is not the policy that the settings describe.
 
     Examples
     --------
@@ -85,9 +87,10 @@ class Loop:
         initial: Predictor | None = None,
         code_root: str = "",
         rows: int = 0,
+        policy: Policy | None = None,
     ) -> None:
         detectors = with_needed(engine.detectors, build(engine.policy))
-        policy = build(engine.policy, detectors)
+        policy = policy or build(engine.policy, detectors)
         state = State(
             History(engine.retraining.window),
             ErrorWatch(detectors, seed),

@@ -16,7 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from engine import settings as s
 from engine.combinations import AllOf, AnyOf, Budget, Cooldown, Queue, Settle, Warmup
+from engine.costs import CostThreshold, CumulativeCost
 from engine.events import Alarm
+from engine.forecasts import Forecast
 from engine.quantities import duration_micros, records_and_micros
 from engine.views import (
     BLOCKS_MAX,
@@ -366,6 +368,9 @@ POLICIES: dict[str, Maker] = {
     "adwin": OnAdwin,
     "page_hinkley": OnPageHinkley,
     "data_drift": DataDrift,
+    "cumulative_cost": CumulativeCost,
+    "cost_threshold": CostThreshold,
+    "forecast": Forecast,
     "any_of": AnyOf,
     "all_of": AllOf,
 }

@@ -279,6 +279,45 @@ class DataDrift(Policy):
     within: Count = 1000
 
 
+class CumulativeCost(Policy):
+    """Retrain when the errors lost to staleness have cost `limit` retrains.
+
+    What a fresh model gets is told by a champion's first `fresh` errors; without, by half a
+    training window's.
+    """
+
+    kind: Literal["cumulative_cost"]
+    limit: Annotated[float, Field(gt=0)] = 1.0
+    fresh: Annotated[int, Field(ge=1, le=RECENT_MAX)] | None = None
+
+
+class CostThreshold(Policy):
+    """Retrain when staleness as it is now would cost `limit` retrains over `horizon` records.
+
+    Staleness is the error over the newest `window` labels (without, a training window's) less
+    what a fresh model gets: `fresh` as in `CumulativeCost`. Without `horizon`, it is the training
+    window or as long as the champion has served, whichever is more.
+    """
+
+    kind: Literal["cost_threshold"]
+    limit: Annotated[float, Field(gt=0)] = 1.0
+    fresh: Annotated[int, Field(ge=1, le=RECENT_MAX)] | None = None
+    window: Annotated[int, Field(ge=1, le=RECENT_MAX)] | None = None
+    horizon: Count | None = None
+
+
+class Forecast(Policy):
+    """Retrain when the `quantile` of its forecast cost is below that of keeping the champion.
+
+    Without `horizon`, it looks ahead a training window or as far as the champion has served,
+    whichever is more.
+    """
+
+    kind: Literal["forecast"]
+    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    horizon: Count | None = None
+
+
 class AnyOf(Policy):
     """Retrain when one of the policies wants to."""
 
@@ -295,9 +334,30 @@ class AllOf(Policy):
 
 
 AnyPolicy = (
-    Never | Every | ErrorThreshold | OnAlarm | OnAdwin | OnPageHinkley | DataDrift | AnyOf | AllOf
+    Never
+    | Every
+    | ErrorThreshold
+    | OnAlarm
+    | OnAdwin
+    | OnPageHinkley
+    | DataDrift
+    | CumulativeCost
+    | CostThreshold
+    | Forecast
+    | AnyOf
+    | AllOf
 )
-PolicyName = Literal["never", "every", "error_threshold", "adwin", "page_hinkley", "data_drift"]
+PolicyName = Literal[
+    "never",
+    "every",
+    "error_threshold",
+    "adwin",
+    "page_hinkley",
+    "data_drift",
+    "cumulative_cost",
+    "cost_threshold",
+    "forecast",
+]
 PolicySetting = Annotated[
     Annotated[AnyPolicy, Field(discriminator="kind")],
     BeforeValidator(spell_out, json_schema_input_type=AnyPolicy | PolicyName),

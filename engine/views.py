@@ -175,6 +175,10 @@ class Policy(Protocol):
     def needs(self) -> tuple[s.AnyDetector, ...]:
         """The detectors that it cannot do without."""
 
+    @property
+    def heeds_prices(self) -> bool:
+        """Whether its decisions depend on the view's prices."""
+
     def missing(self, detectors: Sequence[s.AnyDetector]) -> tuple[s.AnyDetector, ...]:
         """Return the detectors that it needs beside `detectors`."""
 
@@ -189,9 +193,14 @@ class Policy(Protocol):
 
 
 class Plain:
-    """What most policies have in common: no needs, no memory, nothing to wake for."""
+    """What most policies have in common: no needs, no prices, no memory, nothing to wake for."""
 
     __slots__ = ()
+
+    @property
+    def heeds_prices(self) -> bool:
+        """Whether its decisions depend on the prices."""
+        return False
 
     @property
     def needs(self) -> tuple[s.AnyDetector, ...]:

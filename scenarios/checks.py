@@ -73,7 +73,7 @@ def check_script(scenario: spec.Scenario, schema: Schema, rows: int) -> Iterator
             if isinstance(item, spec.Swapped):
                 yield from _check_pair(item.columns, schema, (*loc, "columns"))
     yield from _check_detectors(scenario, schema)
-    yield from _check_policy(scenario.policy, scenario.detectors, ("policy",))
+    yield from check_policy(scenario.policy, scenario.detectors, ("policy",))
     yield from _check_times(scenario, rows)
 
 
@@ -250,13 +250,13 @@ def _check_detectors(scenario: spec.Scenario, schema: Schema) -> Iterator[Proble
             )
 
 
-def _check_policy(
+def check_policy(
     policy: AnyPolicy, detectors: Sequence[AnyDetector], loc: Loc
 ) -> Iterator[Problem]:
     """Check that the detectors exist which policies listen to, those inside others too."""
     if isinstance(policy, AnyOf | AllOf):
         for number, member in enumerate(policy.of):
-            yield from _check_policy(member, detectors, (*loc, "of", number))
+            yield from check_policy(member, detectors, (*loc, "of", number))
     if not isinstance(policy, OnAlarm):
         return
     there = [one for one in detectors if one.on == policy.on]

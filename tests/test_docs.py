@@ -244,7 +244,8 @@ DEMO = ("scenarios/elec2_heatwave.yaml",)
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Lay a folder out as a clone is after `make demo`."""
-    (tmp_path / "scenarios").symlink_to(ROOT / "scenarios")
+    for folder in ("scenarios", "benchmarks"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
     rows = [f"{at % 7},{'rgb'[at % 3]},{'no' if at % 5 else 'yes'}" for at in range(600)]
     (tmp_path / "my.csv").write_text("\n".join(["x,c,y", *rows]) + "\n", "utf-8")
     monkeypatch.chdir(tmp_path)

@@ -41,12 +41,14 @@ HEAVY: dict[str, tuple[str, ...]] = {
         "engine.sources.generator",
         "engine.switch",
         "benchmarks.speed.peers",
+        "benchmarks.incremental",
     ),
     "numba": ("engine.kernels",),
     "mlflow": ("engine.registry",),
     "optuna": ("engine.training.tune",),
     "dash": ("dashboards.app", "dashboards.figures"),
     "boto3": ("engine.sync",),
+    "retrainopt": ("benchmarks.peers",),
     "torch": (),
 }
 """Where a heavy library may be imported."""
@@ -55,13 +57,14 @@ AT_THE_TOP = {"engine.flow": "bytewax", "engine.kernels": "numba"}
 """Modules that are imported late themselves, and so may import their library at once."""
 
 EDGES = {
-    "engine.cli", "engine.flow", "engine.progress", "engine.running", "engine.printing",
+    "engine.cli", "engine.children", "engine.flow", "engine.progress", "engine.running", "engine.printing",
     "engine.runlog", "engine.parts", "engine.shapes", "engine.signals", "engine.documents",
     "engine.sources.file", "engine.sources.tables", "engine.supervisor", "engine.training.pool",
     "engine.training.store", "engine.training.fit", "engine.training.models",
     "scenarios.copulas", "scenarios.loading", "scenarios.samples", "scenarios.schema",
     "scenarios.starting", "scenarios.streams", "scenarios.synthesis",
-    "benchmarks.speed.__main__", "benchmarks.speed.clock",
+    "benchmarks.crew", "benchmarks.running", "benchmarks.schema", "benchmarks.table",
+    "benchmarks.speed.__main__", "benchmarks.speed.clock", "benchmarks.tables",
 }  # fmt: skip
 """Modules that may touch files, clocks or processes; all others are the heart."""
 

@@ -8,20 +8,19 @@ there is work for them, stay warm, and go when their parent goes, however it goe
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 import traceback
 from collections import OrderedDict, deque
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Self
 
-from engine.children import cores, undisturbed
+from engine.children import cores, obedient, undisturbed
 from engine.errors import EngineError, MachineError
 from engine.training.fit import fit
 from engine.training.jobs import Failed, Fitted, Job
@@ -32,8 +31,6 @@ DEATHS_MAX = 3
 """A job whose process died so often is given up."""
 RECENT_RESULTS = 32
 """How many results stay loaded."""
-GUARD_SECONDS = 0.5
-"""How often a child makes sure that its parent lives, should the sentinel not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,26 +132,9 @@ class InlineTrainer:
 # --- the child ------------------------------------------------------------------------------
 
 
-def _guard(parent_pid: int) -> None:
-    parent = parent_process()
-    while os.getppid() == parent_pid:
-        if parent is None:
-            time.sleep(GUARD_SECONDS)
-        else:
-            parent.join(GUARD_SECONDS)
-            if not parent.is_alive():
-                break
-    os._exit(1)
-
-
 def _serve(connection: Connection, store: Store, parent_pid: int) -> None:
     """Be a training process: answer each (job, id) with seconds, or with what went wrong."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to act on
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threading.Thread(target=_guard, args=(parent_pid,), daemon=True).start()
-    with suppress(OSError):
-        os.dup2(2, 1)  # what a user's model prints must not mix with a command's output
+    obedient(parent_pid)
     if not connection.poll():  # started ahead of its first job
         catboost_library()
     while True:

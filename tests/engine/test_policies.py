@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from engine import settings as s
 from engine.events import Alarm
 from engine.policies import (
+    BLOCKS_MAX,
     NOTHING,
     POLICIES,
     Decision,
@@ -79,7 +80,7 @@ class World:
     every: int = 1
     alarm_rate: float = 0.02
     bounded: bool = True
-    given: dict[str, Any] = field(default_factory=dict)
+    prices: s.Prices = field(default_factory=lambda: s.Prices(retrain=2.0))
 
     def __post_init__(self) -> None:
         rng = np.random.default_rng(self.seed)
@@ -137,6 +138,9 @@ def play(world: World, policy: Policy, lazy: bool) -> tuple[list[tuple[int, Deci
             errors=errors[-s.RECENT_MAX :],
             reference=errors[: s.RECENT_MAX],
             known=len(known),
+            blocks=tuple(errors[: len(known) // 10 * 10].reshape(-1, 10).mean(axis=1).tolist())[
+                -BLOCKS_MAX:
+            ],
             block=10,
             served=k - champion + 1,
             since=int(world.times[k] - world.times[champion]),
@@ -146,6 +150,7 @@ def play(world: World, policy: Policy, lazy: bool) -> tuple[list[tuple[int, Deci
             pending=job is not None,
             window=60,
             error_max=1.0 if world.bounded else np.inf,
+            prices=world.prices,
         )
         if lazy and not (heard or nudged or due(wake, view)):
             continue
@@ -172,6 +177,11 @@ PLAIN: list[dict[str, Any]] = [
     {"kind": "page_hinkley"},
     {"kind": "data_drift", "share": 0.5, "within": 50},
     {"kind": "data_drift", "share": 1.0, "within": 90},
+    {"kind": "cumulative_cost"},
+    {"kind": "cost_threshold"},
+    {"kind": "cost_threshold", "limit": 0.7, "fresh": 20, "window": 15, "horizon": 20},
+    {"kind": "forecast"},
+    {"kind": "forecast", "quantile": 0.6, "horizon": 90},
 ]
 HELD: list[dict[str, Any]] = [
     {},
@@ -187,8 +197,27 @@ COMBINED: list[dict[str, Any]] = [
     {"kind": "any_of", "of": [PLAIN[5], PLAIN[8] | {"cooldown": 30}]},
     {"kind": "all_of", "of": [PLAIN[5], PLAIN[10]], "within": 60},
     {"kind": "all_of", "of": [PLAIN[8], PLAIN[2]], "within": 20},
+    {"kind": "any_of", "of": [PLAIN[8], PLAIN[12]]},
 ]
 ALL = [one | held for one in PLAIN + COMBINED for held in HELD]
+
+
+PRICES = [
+    s.Prices(retrain=2.0),
+    s.Prices(retrain=0.0),
+    s.Prices(retrain=500.0),
+    s.Prices(error=0.0),
+]
+
+
+@pytest.mark.parametrize("given", PLAIN + COMBINED, ids=label)
+def test_policies_say_whether_they_heed_prices(given: dict[str, Any]) -> None:
+    policy = build(setting(**given))
+    worlds = [[World(seed, prices=prices) for seed in range(3)] for prices in PRICES]
+    made = [[play(one, policy, lazy=False)[0] for one in priced] for priced in worlds]
+    assert policy.heeds_prices == any(one != made[0] for one in made)
+    for held in HELD:
+        assert build(setting(**(given | held))).heeds_prices == policy.heeds_prices
 
 
 def test_every_policy_is_visited() -> None:
