@@ -22,10 +22,10 @@ demo: setup ## run a drift scenario on real data
 	@echo "Next: $(BIN)/driftline show $(DEMO); other scenarios are in scenarios/*.yaml"
 
 test: setup ## all tests but the slow ones
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
 
 test-all: setup ## all tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 fuzz: setup ## random faults until Ctrl-C or a failure; SEEDS=0-199 for these only
 	$(BIN)/python -m tests.simulation --jobs 2 $(if $(SEEDS),--seeds $(SEEDS))

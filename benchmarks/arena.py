@@ -103,24 +103,27 @@ def track_of(events: Sequence[Event], errors: Floats, tape: Tape) -> Track:
     return Track(tuple(asked.values()), serves, tape.block_means(errors))
 
 
-def reaction(track: Track, drifts: Sequence[Truth] | None) -> float | None:
+def reaction(track: Track, drifts: Sequence[Truth] | None, records: int) -> float | None:
     """Return how long drifts took to be answered, in records, on average.
 
     A drift is answered by the first model asked for at or after its first record, when it serves,
-    if that is before the next drift; None if no drift was answered, or the truth is unknown.
+    if that is before the next drift and the end; None if no drift was answered, or the truth is
+    unknown.
 
     Examples
     --------
     >>> track = Track((100, 520), (110, 530), ())
-    >>> reaction(track, [Truth(90, 0, "concept"), Truth(500, 0, "concept")])
+    >>> reaction(track, [Truth(90, 0, "concept"), Truth(500, 0, "concept")], 1000)
     25.0
+    >>> reaction(track, [Truth(90, 0, "concept"), Truth(500, 0, "concept")], 530)
+    20.0
     """
     if not drifts:
         return None
     begins = sorted({drift.seq for drift in drifts})
     delays = []
     for at, begin in enumerate(begins):
-        end = begins[at + 1] if at + 1 < len(begins) else np.inf
+        end = begins[at + 1] if at + 1 < len(begins) else records
         served = [
             ready
             for asked, ready in zip(track.asked, track.ready, strict=True)

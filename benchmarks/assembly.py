@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.findings import TUNED, Cell, Findings, Role, Timeline, Track, Truth
@@ -31,6 +31,9 @@ def findings_of(grid: Grid, about: Mapping[str, Any], answered: Sequence[Answere
     }
     lags = [str(lag) for lag in grid.bench.latency]
     share = 1 + len(labels)
+    arrived = {
+        one.task.case.stream: one.answer["records"] for one in answered if one.task.name == "plan"
+    }
     cells: list[Cell] = []
     timelines: list[Timeline] = []
     for at in range(0, len(answered), share):
@@ -47,7 +50,7 @@ def findings_of(grid: Grid, about: Mapping[str, Any], answered: Sequence[Answere
         versions=about["versions"],
         roles={**roles, TUNED: "tuned"},
         prices=prices,
-        streams=grid.streams,
+        streams=tuple(replace(one, records=arrived[one.stream]) for one in grid.streams),
         cells=tuple(cells),
         timelines=tuple(timelines),
         notes=grid.notes,

@@ -91,9 +91,10 @@ class Case:
         if not self.scenario.truth_known(0):
             return None
         marks = [mark for mark in tape.batch.marks if mark.kind == "drift"]
-        return tuple(
-            Truth(mark.seq, int(mark.details.get("over", 0)), words(mark.details)) for mark in marks
+        found = (
+            Truth(one.seq, int(one.details.get("over", 0)), words(one.details)) for one in marks
         )
+        return tuple(dict.fromkeys(found))  # where one ends and another begins is one change
 
 
 def words(details: Mapping[str, object]) -> str:

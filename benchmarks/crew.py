@@ -17,6 +17,9 @@ from benchmarks.grid import Hand, Task
 from engine.children import obedient, undisturbed
 from engine.errors import EngineError, MachineError
 
+GRACE_SECONDS = 5.0
+"""How long a process that has nothing to do may take to end."""
+
 
 class Crew:
     """So many processes at work.
@@ -52,7 +55,10 @@ class Crew:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        for lane in self._lanes:
+            lane.close()  # which lets a process at rest end by itself
         for process in self._processes:
+            process.join(GRACE_SECONDS if error is None else 0)
             process.kill()
             process.join()
 

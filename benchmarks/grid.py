@@ -30,7 +30,7 @@ from engine.policies import build as build_policy
 from engine.settings import AnyPolicy, CatBoostModel, Every, Never, Span
 from engine.training.store import Store
 
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 """Raise this when an answer changes its meaning: older ones are then made anew."""
 
 
@@ -233,7 +233,8 @@ def one(
     """Play a policy at one price; `policy` is one that no settings describe."""
     engine, seed = opened.case.engine(arm, planner.latency, alpha), opened.stream_seed
     done: Played = play(engine, opened.table, opened.shelf, seed=seed, policy=policy)
-    answered = reaction(done.track, opened.case.truth(opened.recipe.tape))
+    tape = opened.recipe.tape
+    answered = reaction(done.track, opened.case.truth(tape), len(tape))
     return told(done.errors, done.retrains, done.track) | {"reaction": answered}
 
 

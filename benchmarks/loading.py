@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ from scenarios.spec import FileSource, GeneratorSource, Scenario, SyntheticSourc
 
 BLOCK_MIN = 5
 """Fewer records to a block say nothing."""
+SHARED = ("model", "detectors")
+"""What streams do not say themselves, unless they are scenarios."""
 Peer = RetrainOptBase | RetrainOptLearned
 SOURCES: tuple[type[FileSource] | type[GeneratorSource] | type[SyntheticSource], ...] = (
     FileSource,
@@ -92,13 +95,13 @@ def load_grid(path: Path, cache: Path) -> Grid:
     sources: list[Mapping[str, Any]] = []
     notes: list[str] = []
     for at, entry in enumerate(bench.streams):
-        with said_of(at, entry):
+        with said_of(at, entry, document):
             loaded = scenario_of(bench, entry, document, at)
         taken = next((n for n, one in enumerate(facts) if one.stream == loaded.scenario.name), None)
         if taken is not None:
             message = f"streams.{at}: is called {facts[taken].stream}, as streams.{taken} is"
             raise InputError(f"{message}; give one of them an id", document.place(("streams", at)))
-        with said_of(at, entry):
+        with said_of(at, entry, document):
             stream = prepare(loaded, cache)[0]
         block = stream.rows // bench.blocks
         if block < BLOCK_MIN:
@@ -112,7 +115,14 @@ def load_grid(path: Path, cache: Path) -> Grid:
         facts.append(facts_of(loaded.scenario, stream.source, block))
         sources.append(stream.facts)
         notes += [f"{loaded.scenario.name}: {note}" for note in stream.notes]
-        cases += cases_of(bench, loaded, entry.seeds or bench.seeds, block)
+        made = list(cases_of(bench, loaded, entry.seeds or bench.seeds, block))
+        for case in made:
+            delay = case.scenario.labels.delay
+            if isinstance(delay, int) and delay + case.window * block >= stream.rows:
+                message = f"streams.{at}: labels that come {case.label_delay} late leave no first"
+                message += f" model in {stream.rows:,} records; lower label_delay or window"
+                raise InputError(message, document.place(("streams", at)))
+        cases += made
     absent = [missing(arm) if isinstance(arm, Peer) else None for arm in bench.policies]
     arms = [arm for arm, why in zip(bench.policies, absent, strict=True) if why is None]
     notes += dict.fromkeys(why for why in absent if why is not None)
@@ -122,7 +132,7 @@ def load_grid(path: Path, cache: Path) -> Grid:
 
 
 @contextmanager
-def said_of(at: int, entry: AnyEntry) -> Iterator[None]:
+def said_of(at: int, entry: AnyEntry, document: Document) -> Iterator[None]:
     """Say what is wrong with a stream of the benchmark in the benchmark's own words."""
     try:
         yield
@@ -130,7 +140,10 @@ def said_of(at: int, entry: AnyEntry) -> Iterator[None]:
         if isinstance(entry, ScenarioEntry):
             raise
         where, colon, rest = error.message.partition(": ")
-        where = ".".join(part for part in where.split(".") if part not in ("source", "labels"))
+        parts = where.split(".")
+        if parts[0] in SHARED:
+            raise InputError(error.message, document.place(parts)) from None
+        where = ".".join(part for part in parts if part not in ("source", "labels"))
         where = f"streams.{at}.{where}" if where else f"streams.{at}"
         raise InputError(f"{where}{colon}{rest}", error.place) from None
 
@@ -171,13 +184,20 @@ def inside(document: Document, at: int) -> Document:
     return replace(document, node=streams.value[at], data=document.data["streams"][at])
 
 
-def default_id(entry: AnyEntry) -> str:
-    """Return a stream's name where none is given: that of its file or generator."""
-    if isinstance(entry, GeneratorEntry):
+def default_id(entry: FileSource | GeneratorSource | SyntheticSource) -> str:
+    """Return a stream's name where none is given: that of its file or generator.
+
+    Examples
+    --------
+    >>> default_id(FileSource(kind="file", path="data/my table.csv.gz", label="y"))
+    'my_table'
+    """
+    if isinstance(entry, GeneratorSource):
         return entry.name
     for name in ("path", "table", "synthesizer"):
         if getattr(entry, name, None):
-            return Path(getattr(entry, name)).name.split(".")[0]
+            stem = Path(getattr(entry, name)).name.split(".")[0]
+            return re.sub(r"[^A-Za-z0-9_-]+", "_", stem).lstrip("_-") or "data"
     raise AssertionError("each stream is made from something")
 
 
@@ -189,11 +209,18 @@ def source_of(entry: AnyEntry) -> Settings:
 
 
 def policy_problems(bench: Bench, scenario: Scenario) -> Iterator[tuple[int, str]]:
-    """Yield what policies do not find in the benchmark's detectors, by their number."""
+    """Yield why policies cannot be played, by their number."""
     for number, arm in enumerate(bench.policies):
+        if queues(arm):
+            yield number, "queue starts jobs between the decision points; leave it out"
         if isinstance(arm, OnAlarm | AnyOf | AllOf):
             for _, message in check_policy(arm, scenario.detectors, ()):
                 yield number, message
+
+
+def queues(arm: AnyArm) -> bool:
+    """Return whether a policy, or one inside it, keeps requests for later."""
+    return bool(getattr(arm, "queue", False)) or any(map(queues, getattr(arm, "of", ())))
 
 
 def facts_of(scenario: Scenario, source: OpenSource, block: int) -> StreamFacts:

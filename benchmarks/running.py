@@ -44,9 +44,9 @@ def check_place(out: Path, about: Mapping[str, Any], resume: bool) -> bool:
         raise InputError(message, str(out))
     try:
         found = json.loads((out / ABOUT).read_text("utf-8"))
-    except (OSError, ValueError):
+        differs = [key for key in ("spec", "sources", "versions") if found.get(key) != about[key]]
+    except (OSError, ValueError, AttributeError):
         raise InputError("is damaged; give another --out", str(out / ABOUT)) from None
-    differs = [key for key in ("spec", "sources", "versions") if found.get(key) != about[key]]
     if differs:
         message = f"holds a benchmark with other {' and '.join(differs)}; give another --out"
         raise InputError(message, str(out))

@@ -96,6 +96,9 @@ class GeneratorEntry(GeneratorSource, Entry):
         if self.drifts and self.name in GENERATORS and self.name not in CONCEPTS:
             able = ", ".join(sorted(CONCEPTS))
             raise ValueError(f"drifts is for {able}; give {self.name} a script instead")
+        key = CONCEPTS[self.name][0] if self.drifts and self.name in CONCEPTS else ""
+        if key and type(self.params.get(key, 0)) is not int:
+            raise ValueError(f"drifts count on from params.{key}, which must be a whole number")
         if self.drifts >= self.records:
             raise ValueError(f"{self.drifts} drifts do not fit into {self.records} records")
         return self
@@ -126,7 +129,7 @@ class SyntheticEntry(SyntheticSource, Entry):
 class ScenarioEntry(Settings):
     """A scenario file: its source, script, labels and model; policy and retraining are ours."""
 
-    kind: Literal["scenario"] = "scenario"
+    kind: Literal["scenario_file"] = "scenario_file"
     scenario: str
     id: Name | None = None
     seeds: Seeds | None = None
@@ -135,7 +138,7 @@ class ScenarioEntry(Settings):
 def name_kind(data: Any) -> Any:
     """Let ``{scenario: FILE}`` stand for a stream of that kind."""
     if isinstance(data, dict) and "scenario" in data and "kind" not in data:
-        return {"kind": "scenario", **data}
+        return {"kind": "scenario_file", **data}
     return data
 
 

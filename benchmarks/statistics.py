@@ -138,7 +138,12 @@ class Summary:
         """What to do, in one sentence with numbers."""
         best = self.best
         if best is None or best.regret is None:
-            return "No policy can be recommended: none has a cost to compare on every stream."
+            if not any(one.role in RUNNABLE for one in self.standings):
+                return "No policy can be recommended: none of those given retrains."
+            return (
+                "No policy can be recommended: the hindsight optimum makes no error on some "
+                "stream, or no policy ran on all of them."
+            )
         over = [f"{self.streams} stream", f"{self.seeds} seed", f"{self.prices} price"]
         over = [words if words.startswith("1 ") else f"{words}s" for words in over]
         mean = f"(geometric mean over {over[0]}, {over[1]} and {over[2]})"

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,7 +148,7 @@ class Shelf:
                 classes, failure = tuple(map(str, found["classes"])), str(found["failure"])
                 start, values = int(found["start"]), found["values"]
                 return Answers(job_id, start, values, levels, classes, failure)
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile, zlib.error):
             return None
 
     def save(self, answers: Answers, tape: Tape) -> None:
@@ -173,11 +175,11 @@ def answer(recipe: Recipe, fit: Fit, shelf: Shelf) -> Answers:
     """Return what a model says to all records after its job, fitting it if need be."""
     job = recipe.job(fit)
     job_id, tape = job.identity(), recipe.tape
-    found = shelf.load(job_id, tape)
-    if found is not None:
+    found, start = shelf.load(job_id, tape), fit.asked + 1
+    if found is not None and found.start <= start:  # the same rows may be asked for later as well
         return found
     result = shelf.store.load(job_id) or run_job(job, job_id, shelf.store)
-    made = answers_of(job_id, result, tape, fit.asked + 1)
+    made = answers_of(job_id, result, tape, start)
     shelf.save(made, tape)
     return made
 

@@ -17,6 +17,10 @@ import pytest
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
+from benchmarks import schema as bench_schema
+from benchmarks import spec as bench_spec
+from benchmarks.incremental import Incremental
+from benchmarks.peers import RetrainOptBase
 from engine import settings
 from engine.batch import Task
 from engine.documents import parse, plain
@@ -33,6 +37,7 @@ from tests.e2e.driving import ROOT, SCENARIOS, driftline
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
 GUIDE = (ROOT / "docs" / "scenarios.md").read_text("utf-8")
+BENCHMARKS = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
 RUNS = (ROOT / "docs" / "runs.md").read_text("utf-8")
 
 
@@ -49,6 +54,9 @@ def blocks(page: Path, language: str) -> Iterator[str]:
 
 
 # --- words ----------------------------------------------------------------------------------
+
+
+BENCHES = sorted((ROOT / "benchmarks").glob("*.yaml"))
 
 
 def classes() -> list[type[BaseModel]]:
@@ -76,6 +84,26 @@ def test_every_setting_is_in_the_guide(one: type[BaseModel]) -> None:
         assert name in said, f"{one.__name__}.{name} is not in docs/scenarios.md"
         for word in literals(field.annotation):
             assert word in said, f"{one.__name__}.{name}: {word} is not in docs/scenarios.md"
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        bench_spec.Bench,
+        bench_spec.GeneratorEntry,
+        bench_spec.ScenarioEntry,
+        Incremental,
+        RetrainOptBase,
+    ],
+    ids=lambda one: one.__name__,
+)
+def test_every_setting_of_a_benchmark_is_in_its_page(one: type[BaseModel]) -> None:
+    said = code(BENCHMARKS)
+    shared = set(spec.GeneratorSource.model_fields)
+    for name, field in one.model_fields.items():
+        assert name in said | shared, f"{one.__name__}.{name} is not in docs/benchmarks.md"
+        for word in set() if name == "task" else literals(field.annotation):
+            assert word in said, f"{one.__name__}.{name}: {word} is not in docs/benchmarks.md"
 
 
 def test_every_generator_and_its_parameters_are_in_the_guide() -> None:
@@ -241,6 +269,10 @@ DEMO = ("scenarios/elec2_heatwave.yaml",)
 """What `make demo` runs."""
 
 
+LONG = ("bench",)
+"""Commands that `make test-all` runs."""
+
+
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Lay a folder out as a clone is after `make demo`."""
@@ -256,16 +288,17 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_commands_in_the_docs_work(clone: Path) -> None:
+@pytest.mark.parametrize("long", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_commands_in_the_docs_work(clone: Path, long: bool) -> None:
     tried = 0
     for words in commands():
-        if words[0] != ".venv/bin/driftline":
+        if words[0] != ".venv/bin/driftline" or (words[1] in LONG) != long:
             continue
         patterns = [sorted(Path().glob(word)) if "*" in word else [word] for word in words[1:]]
         answer = driftline(*(word for found in patterns for word in found))
         assert answer.code == 0, (words, answer.err)
         tried += 1
-    assert tried >= 6
+    assert tried >= (1 if long else 6)
 
 
 def test_other_commands_in_the_docs_are_there() -> None:
@@ -306,8 +339,17 @@ def test_paths_in_the_docs_are_there(page: Path) -> None:
         assert (ROOT / path).exists(), path
 
 
-def test_the_schema_is_that_of_the_settings() -> None:
-    assert schema.FILE.read_text("utf-8") == schema.text(), "run: make schema"
+@pytest.mark.parametrize("made", [schema, bench_schema], ids=["scenario", "bench"])
+def test_the_schema_is_that_of_the_settings(made: Any) -> None:
+    assert made.FILE.read_text("utf-8") == made.text(), "run: make schema"
+
+
+@pytest.mark.parametrize("path", BENCHES, ids=lambda path: path.stem)
+def test_shipped_benchmarks_keep_the_schema(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert f"$schema={os.path.relpath(bench_schema.FILE, path.parent)}" in text
+    data = json.loads(json.dumps(plain(YAML(typ="safe", pure=True).load(text))))
+    jsonschema.validate(data, bench_schema.bench_schema())
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)

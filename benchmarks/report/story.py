@@ -37,11 +37,15 @@ WORDS = (
     "Area = area under the cost curve over the price ÷ that of the optimum. Avoidable cost still "
     "paid = (cost − optimum) ÷ (cost of never − optimum): 0% is the optimum, 100% never to "
     "retrain. Delay = mean records from a true drift to the first record served by a model that "
-    "was asked for after it; – where the truth is unknown.",
+    "was asked for after it, over the drifts that were answered; – where none was, or the truth is "
+    "unknown.",
     "Wins = share of all cases in which no policy that can be run costs less. “(in hindsight)” is "
     "the best of all fixed periods and never, chosen for each stream, seed and price when all was "
     "over: nobody can run it. “(control)” is an incremental learner that never retrains.",
 )
+
+PERIODS = (NEVER, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1000)
+"""The fixed periods, in blocks, among which readers find their present one."""
 
 
 def tell(findings: Findings, summary: Summary) -> list[Section]:
@@ -87,7 +91,7 @@ def policies(summary: Summary) -> Section:
         for one in summary.standings
     ]
     table = Table(
-        caption="All policies, from the least cost to the most",
+        caption="All policies, by × optimum",
         head=[*head, f"p against {best}" if best else "p"],
         rows=rows,
         strong=frozenset((i, 0) for i, one in enumerate(summary.standings) if one.policy == best),
@@ -123,9 +127,12 @@ def winners(summary: Summary) -> str:
         for one in summary.ranges
     ]
     if len(found) < 2:
-        return "".join(f"{one.policy} costs least at every price." for one in summary.ranges)
+        return "".join(
+            f"Of the policies that can be run, {one.policy} costs least at every price."
+            for one in summary.ranges
+        )
     told = [f"{where}: {one.policy}" for where, one in zip(found, summary.ranges, strict=True)]
-    return f"Least cost by the price of a retrain: {'; '.join(told)}."
+    return f"Least × optimum of the policies that can be run, by price: {'; '.join(told)}."
 
 
 def bars(summary: Summary) -> list[str]:
@@ -139,7 +146,14 @@ def bars(summary: Summary) -> list[str]:
         for one in summary.standings
         if one.regret is not None and (one.role in words or one.policy == "never")
     ]
-    return [f"For comparison: {', '.join(told)} the optimum."] if told else []
+    said = [f"For comparison: {', '.join(told)} the optimum."] if told else []
+    best = summary.best
+    if best is not None and best.gap is not None and best.gap > 1:
+        said.append(
+            f"Beware: added up over all records, {best.policy} costs more than never to retrain; "
+            "it leads in the mean of ratios, in which each stream weighs the same."
+        )
+    return said
 
 
 def prices(findings: Findings, summary: Summary) -> Section:
@@ -260,6 +274,7 @@ def saved(findings: Findings, summary: Summary) -> list[Section]:
             ),
         ]
         for period, mine in found.items()
+        if period in PERIODS
     ]
     table = Table(
         caption=f"Saved by {best.policy}: share of the present cost, and errors per 1,000 records",

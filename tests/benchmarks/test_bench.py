@@ -12,11 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.running import check_place
+from engine.errors import InputError
 from tests.e2e.driving import driftline, start
+
+pytestmark = pytest.mark.xdist_group("bench")  # so that the benchmark is run once
 
 SPEC = """\
 name: tiny
-seeds: [1, 2]
+seeds: [2]
 streams:
   - {kind: generator, name: sea, records: 900, drifts: 2, rate: 1/m}
   - {kind: generator, name: friedman, records: 600, task: regression, scale: 5.0}
@@ -104,7 +108,7 @@ def test_every_cell_is_in_the_table(done: Path) -> None:
         "incremental model=hoeffding_adaptive_tree", "tuned periodic",
     } or "incremental" in policies  # fmt: skip
     assert len(policies) == 6
-    assert len(found) == 3 * 2 * 2 * 2 * 6
+    assert len(found) == 3 * 2 * 2 * 6
     for row in found:
         paid = float(row["errors"]) + float(row["alpha"]) * int(row["retrains"])
         assert float(row["cost"]) == pytest.approx(paid)
@@ -136,10 +140,8 @@ def test_one_process_comes_to_the_same_bytes(folder: Path, done: Path, tmp_path:
         assert (tmp_path / "out" / name).read_bytes() == (done / name).read_bytes(), name
 
 
-@pytest.mark.parametrize(
-    ("number", "code"),
-    [pytest.param(signal.SIGKILL, -9, marks=pytest.mark.slow), (signal.SIGINT, 130)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
 def test_what_was_done_is_not_done_again(
     folder: Path, done: Path, tmp_path: Path, number: int, code: int
 ) -> None:
@@ -207,3 +209,10 @@ def test_a_task_that_fails_is_told_in_one_line(folder: Path, tmp_path: Path) -> 
 def test_the_summary_says_who_won(done: Path) -> None:
     summary = json.loads((done / "summary.json").read_text("utf-8"))
     assert summary["verdict"] in (done / "report.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3"])
+def test_a_damaged_folder_is_told(text: str, tmp_path: Path) -> None:
+    (tmp_path / "bench.json").write_text(text, "utf-8")
+    with pytest.raises(InputError, match="is damaged; give another --out"):
+        check_place(tmp_path, {"spec": {}, "sources": [], "versions": {}}, resume=True)

@@ -9,6 +9,7 @@ import pytest
 from benchmarks.loading import alpha_of, ascending, load_grid, price_text
 from benchmarks.spec import CONCEPTS, GeneratorEntry, label_of
 from engine import settings as s
+from engine.cli import cache_folder
 from engine.errors import InputError
 from engine.sources.generator import GENERATORS, PARAMS
 from tests.e2e.driving import ROOT, driftline
@@ -109,9 +110,17 @@ WRONG = {
     "no such scenario": ("own.yaml", "5:6", "streams.1.scenario: there is no file other.yaml"),
     "no such label": ("label: y", "6:31", "streams.2.label: "),
     "no drifts": ("name: sea", "4:5", "streams.0: drifts is for agrawal, mixed"),
+    "an odd model": (
+        "window: 3",
+        "9:34",
+        "model.params.depths: is not among",
+    ),
+    "a concept in words": ("drifts: 2", "4:5", "streams.0: drifts count on from params.variant"),
     "a short stream": ("600, drifts: 2", "4:5", "streams.0: has 100 records, 3 to each of 30"),
     "twins": ("id: table", "6:5", "streams.2: is called sea, as streams.0 is; give one of them"),
     "an unheard detector": ("never,", "12:12", "policies.0: no detector on error is called"),
+    "a queue": ("never,", "12:12", "policies.0: queue starts jobs between the decision points"),
+    "labels too late": ("label_delay: [0, 2]", "4:5", "streams.0: labels that come 28 late leave"),
     "a drift too late": ("drifts: 2", "4:", "at 700 is after the end: the source has 600 rows"),
 }
 INSTEAD = {
@@ -129,9 +138,13 @@ INSTEAD = {
     "no such scenario": "other.yaml",
     "no such label": "label: z",
     "no drifts": "name: led",
+    "an odd model": "window: 3\nmodel: {kind: catboost, params: {depths: 1}}",
+    "a concept in words": "drifts: 2, params: {variant: a}",
     "a short stream": "100, drifts: 2",
     "twins": "id: sea",
     "an unheard detector": "{kind: alarm, detector: mine},",
+    "a queue": "{kind: any_of, of: [{kind: adwin, queue: true}]},",
+    "labels too late": "label_delay: 28",
     "a drift too late": "script: [{kind: concept, at: 700, relabel: {a: b}}]",
 }
 
@@ -155,6 +168,12 @@ def test_an_initial_model_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.yaml")), ids=lambda p: p.stem)
-def test_shipped_specs_are_good(path: Path, tmp_path: Path) -> None:
-    grid = load_grid(path, tmp_path)
+def test_shipped_specs_are_good(path: Path) -> None:
+    grid = load_grid(path, cache_folder())
     assert grid.bench.name == path.stem and grid.cases
+
+
+def test_where_one_concept_follows_another_there_is_one_drift(folder: Path) -> None:
+    case = load_grid(write(folder, SPEC), folder / "cache").cases[0]
+    truth = case.truth(case.recipe(folder / "cache").tape)
+    assert truth is not None and [drift.seq for drift in truth] == [200, 400]
