@@ -57,7 +57,8 @@ AT_THE_TOP = {"engine.flow": "bytewax", "engine.kernels": "numba"}
 """Modules that are imported late themselves, and so may import their library at once."""
 
 EDGES = {
-    "engine.cli", "engine.children", "engine.flow", "engine.progress", "engine.running", "engine.printing",
+    "engine.cli", "engine.children", "engine.flow", "engine.progress", "engine.running",
+    "engine.printing",
     "engine.runlog", "engine.parts", "engine.shapes", "engine.signals", "engine.documents",
     "engine.sources.file", "engine.sources.tables", "engine.supervisor", "engine.training.pool",
     "engine.training.store", "engine.training.fit", "engine.training.models",
