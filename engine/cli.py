@@ -334,3 +334,35 @@ def bench(spec: Path, out: Path | None, jobs: int | None, resume: bool) -> None:
         click.echo(summary["verdict"])
         took = ", ".join(f"{what} {spent:.1f} s" for what, spent in seconds.items())
         click.echo(f"\n{out}: {took}. Open {shlex.quote(str(out / 'report.html'))}")
+
+
+@main.command(epilog="Example: driftline replay runs")
+@click.argument("run_dirs", type=FILE, nargs=-1, required=True, metavar="RUN_DIR...")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8050, show_default=True)
+@click.option(
+    "--token",
+    metavar="T",
+    help="What readers have to show: ?token=T once (kept in a cookie), or Authorization: Bearer T."
+    " Needed if --host lets other machines in.",
+)
+@reported
+def replay(run_dirs: tuple[Path, ...], host: str, port: int, token: str | None) -> None:
+    """Look at runs in the browser: finished ones, growing ones, benchmarks.
+
+    RUN_DIR is a run, a benchmark, or a folder that holds some. Ctrl-C ends it.
+    """
+    from dashboards.serving import address, bound, check_reach, end_on_signals, serve
+
+    end_on_signals()
+    for path in run_dirs:
+        if not path.is_dir():
+            problem = "this is a file, not a run directory" if path.exists() else "is not there"
+            raise InputError(problem, str(path))
+    check_reach(host, token)
+    ear = bound(host, port)
+    from dashboards.app import make
+
+    server = make(run_dirs, host, token).server
+    told = f"{address(ear, host, token)} shows {', '.join(map(str, run_dirs))}; Ctrl-C ends it"
+    serve(server, ear, lambda: click.echo(told))

@@ -273,6 +273,10 @@ LONG = ("bench",)
 """Commands that `make test-all` runs."""
 
 
+SERVING = ("replay",)
+"""Commands that go on until they are told to end: only their options are tried."""
+
+
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Lay a folder out as a clone is after `make demo`."""
@@ -294,11 +298,23 @@ def test_commands_in_the_docs_work(clone: Path, long: bool) -> None:
     for words in commands():
         if words[0] != ".venv/bin/driftline" or (words[1] in LONG) != long:
             continue
+        if words[1] in SERVING:
+            continue
         patterns = [sorted(Path().glob(word)) if "*" in word else [word] for word in words[1:]]
         answer = driftline(*(word for found in patterns for word in found))
         assert answer.code == 0, (words, answer.err)
         tried += 1
     assert tried >= (1 if long else 6)
+
+
+def test_serving_commands_in_the_docs_have_their_options() -> None:
+    tried = [words for words in commands() if words[1:2] and words[1] in SERVING]
+    assert {words[1] for words in tried} == set(SERVING)
+    for words in tried:
+        said = driftline(words[1], "--help")
+        assert said.code == 0
+        for option in (word for word in words[2:] if word.startswith("-")):
+            assert re.search(rf"{re.escape(option)}\b", said.out), (words, option)
 
 
 def test_other_commands_in_the_docs_are_there() -> None:

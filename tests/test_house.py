@@ -46,14 +46,21 @@ HEAVY: dict[str, tuple[str, ...]] = {
     "numba": ("engine.kernels",),
     "mlflow": ("engine.registry",),
     "optuna": ("engine.training.tune",),
-    "dash": ("dashboards.app", "dashboards.figures"),
+    "dash": ("dashboards.app", "dashboards.pages", "dashboards.panels", "dashboards.player"),
+    "dash_ag_grid": ("dashboards.pages",),
+    "dash_mantine_components": ("dashboards.pages", "dashboards.player"),
+    "flask": ("dashboards.app", "dashboards.serving"),
     "boto3": ("engine.sync",),
     "retrainopt": ("benchmarks.peers",),
     "torch": (),
 }
 """Where a heavy library may be imported."""
 
-AT_THE_TOP = {"engine.flow": "bytewax", "engine.kernels": "numba"}
+AT_THE_TOP = {
+    "engine.flow": "bytewax", "engine.kernels": "numba",
+    "dashboards.app": "dash", "dashboards.pages": "dash", "dashboards.panels": "dash",
+    "dashboards.player": "dash",
+}  # fmt: skip
 """Modules that are imported late themselves, and so may import their library at once."""
 
 EDGES = {

@@ -42,7 +42,7 @@ OWN = """\
 name: own
 source: {kind: generator, name: stagger, records: 800, rate: 1/m}
 labels: {delay: 30m}
-model: {kind: python, factory: "mine:make", vectorised: true}
+model: {kind: python, factory: "mine_in_bench:make", vectorised: true}
 """
 MINE = """\
 import numpy as np
@@ -77,7 +77,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bench")
     (folder / "tiny.yaml").write_text(SPEC, "utf-8")
     (folder / "own.yaml").write_text(OWN, "utf-8")
-    (folder / "mine.py").write_text(MINE, "utf-8")
+    (folder / "mine_in_bench.py").write_text(MINE, "utf-8")
     return folder
 
 
@@ -195,9 +195,10 @@ def test_another_spec_is_not_mixed_in(folder: Path, done: Path, tmp_path: Path) 
 
 
 def test_a_task_that_fails_is_told_in_one_line(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "own.yaml").write_text(OWN.replace("mine:", "broken_mine:"), "utf-8")
+    own = OWN.replace("mine_in_bench:", "broken_mine_in_bench:")
+    (tmp_path / "own.yaml").write_text(own, "utf-8")
     text = MINE.replace("return self\n", "raise OSError('gone')\n")
-    (tmp_path / "broken_mine.py").write_text(text, "utf-8")
+    (tmp_path / "broken_mine_in_bench.py").write_text(text, "utf-8")
     spec = SPEC[: SPEC.index("  - {kind: generator")] + SPEC[SPEC.index("  - {scenario") :]
     (tmp_path / "tiny.yaml").write_text(spec, "utf-8")
     answer = driftline("bench", tmp_path / "tiny.yaml", "--out", tmp_path / "out")

@@ -1,0 +1,1 @@
+"""The replay app: what happened in a run, and why; reads run directories and nothing else."""
