@@ -161,6 +161,11 @@ class Batch:
         """Sequence number after the last record."""
         return self.first + len(self)
 
+    @property
+    def prompt(self) -> bool:
+        """Whether every label is known as soon as its record arrives."""
+        return not (self.late_records.any() or self.late_micros.any())
+
     def settled(self) -> Batch:
         """Return the batch with labels that are not there made `FOREVER` late."""
         there = known(self.labels)
@@ -170,6 +175,8 @@ class Batch:
 
     def __getitem__(self, rows: slice) -> Batch:
         start, stop, _ = rows.indices(len(self))
+        if stop - start == len(self):
+            return self
         low, high = self.first + start, self.first + stop
         return Batch(
             low,

@@ -14,6 +14,9 @@ import numpy as np
 
 from engine.batch import Floats, Ints
 
+NOWHERE: Ints = np.empty(0, dtype=np.int64)
+"""No position at all."""
+
 
 class CompiledPageHinkley:
     """The state of a Page-Hinkley test as the kernels take it.
@@ -39,12 +42,30 @@ class CompiledPageHinkley:
         mean, rise, fall = river._x_mean, river._sum_increase, river._sum_decrease
         state = [mean.n, mean._mean, rise, river._min_increase, fall, river._max_decrease]
         self.state: Floats = np.array([*state, river._drift_detected], dtype=np.float64)
+        self.sides = (river.mode != "down", river.mode != "up")
 
     def update_many(self, kernels: Any, values: Floats) -> list[int]:
         """Return the 0-based positions in `values` at which an alarm is raised."""
+        return self.trace_many(kernels, values, NOWHERE)[0]
+
+    def trace_many(
+        self, kernels: Any, values: Floats, stops: Ints
+    ) -> tuple[list[int], list[float]]:
+        """Return what `update_many` does, and the statistic before each position in `stops`."""
         given = np.ascontiguousarray(values, dtype=np.float64)
-        found = np.empty(len(given), dtype=np.int64)
-        return _listed(found, kernels.page_hinkley(given, self.rule, self.state, found))
+        found, states = np.empty(len(given), dtype=np.int64), np.empty((len(stops), 7))
+        count = kernels.page_hinkley(given, self.rule, self.state, found, stops, states)
+        return _listed(found, count), [self._statistic(*state) for state in states.tolist()]
+
+    def statistic(self) -> float:
+        """Return how far the sum has left its extreme, the larger if both directions count."""
+        return self._statistic(*self.state.tolist())
+
+    def _statistic(
+        self, n: float, _: float, rise: float, low: float, fall: float, high: float, *_fired: float
+    ) -> float:
+        up, down = self.sides
+        return max(rise - low if up else 0.0, high - fall if down else 0.0) if n else math.nan
 
     def settle(self, river: Any) -> None:
         """Give the state back to River's object."""
@@ -109,18 +130,25 @@ class CompiledAdwin:
     @property
     def mean(self) -> float:
         """The mean of its window; NaN while that is empty."""
-        return float(self.state[0] / self.state[2]) if self.state[2] else math.nan
+        return _mean(*self.state.tolist())
 
     def update_many(self, kernels: Any, values: Floats) -> list[int]:
         """Return the 0-based positions in `values` at which an alarm is raised."""
+        return self.trace_many(kernels, values, NOWHERE)[0]
+
+    def trace_many(
+        self, kernels: Any, values: Floats, stops: Ints
+    ) -> tuple[list[int], list[float]]:
+        """Return what `update_many` does, and the mean before each position in `stops`."""
         given = np.ascontiguousarray(values, dtype=np.float64)
-        found = np.empty(len(given), dtype=np.int64)
+        found, states = np.empty(len(given), dtype=np.int64), np.empty((len(stops), 6))
         lack = int(self.state[2] + len(given)).bit_length() + 1 - len(self.counts)
         if lack > 0:
             self.counts = np.pad(self.counts, (0, lack))
             self.buckets = np.pad(self.buckets, ((0, 0), (0, lack), (0, 0)))
-        count = kernels.adwin(given, self.rule, self.state, self.counts, self.buckets, found)
-        return _listed(found, count)
+        arrays = (self.rule, self.state, self.counts, self.buckets)
+        count = kernels.adwin(given, *arrays, found, stops, states)
+        return _listed(found, count), [_mean(*state) for state in states.tolist()]
 
     def settle(self, river: Any) -> None:
         """Give the state back to River's object (but for counters that no alarm depends on)."""
@@ -138,6 +166,11 @@ class CompiledAdwin:
             levels[name] = np.where(there, part[: len(levels), :capacity], 0.0)
         river._helper.__setstate__(bytes(head) + levels.tobytes() + self.tail)
         river._drift_detected = bool(self.state[5])
+
+
+def _mean(total: float, _: float, width: float, *_rest: float) -> float:
+    """Return the mean of a window; NaN while it is empty."""
+    return total / width if width else math.nan
 
 
 def _level(capacity: int) -> np.dtype[Any]:

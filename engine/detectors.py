@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from engine import settings as s
-from engine.batch import Floats
+from engine.batch import Floats, Ints
 from engine.compiled import CompiledAdwin, CompiledPageHinkley
 from engine.driving import (
     advance_adwin,
@@ -82,6 +82,14 @@ class Compilable:
             self.settle()
             return self._drive(values)
         found: list[int] = self.compiled.update_many(kernels, values)
+        return found
+
+    def trace_many(self, values: Floats, stops: Ints) -> tuple[list[int], list[float]] | None:
+        """Return what the function `trace_many` does, or None where there are no kernels."""
+        kernels = SWITCH.kernels(len(values))
+        if kernels is None or self.compile() is None:
+            return None
+        found: tuple[list[int], list[float]] = self.compiled.trace_many(kernels, values, stops)
         return found
 
     def _drive(self, values: Floats) -> list[int]:
@@ -186,7 +194,7 @@ class PageHinkleyDetector(Compilable):
     def statistic(self) -> float:
         """Return how far the sum has left its extreme, the larger if both directions count."""
         if self.compiled is not None:
-            self.compiled.settle(self.river)
+            return float(self.compiled.statistic())
         river = self.river
         rise = river._sum_increase - river._min_increase if river.mode != "down" else 0.0
         fall = river._max_decrease - river._sum_decrease if river.mode != "up" else 0.0
@@ -467,3 +475,23 @@ def build(settings: s.AnyDetector, seed: int) -> Detector:
     [511]
     """
     return DETECTORS[settings.kind](settings, derive(seed, name_of(settings)))
+
+
+def trace_many(detector: Detector, values: Floats, stops: Ints) -> tuple[list[int], list[float]]:
+    """Return the positions of alarms, and the statistic before each of the positions `stops`.
+
+    Examples
+    --------
+    >>> detector = build(s.Adwin(kind="adwin"), seed=7)
+    >>> trace_many(detector, np.repeat([0.0, 1.0], 500), np.array([0, 500, 1000]))
+    ([511], [nan, 0.0, 1.0])
+    """
+    if isinstance(detector, Compilable) and (found := detector.trace_many(values, stops)):
+        return found
+    alarms, figures, start = [], [], 0
+    for end in [*stops.tolist(), len(values)]:
+        if start < end:
+            alarms += [start + at for at in detector.update_many(values[start:end])]
+        figures.append(detector.statistic())
+        start = end
+    return alarms, figures[:-1]

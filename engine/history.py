@@ -118,18 +118,28 @@ class History:
         """Let rows go that nobody can ask for any more.
 
         What a window can reach stays, and the newest `RECENT_ROWS` that have arrived; and so do
-        rows whose labels are to come, and what the challenger `pending` has not seen.
+        rows whose labels are to come, and what the challenger `pending` has not seen. Where these
+        are most of a chunk, it stays whole: to copy it would cost more than it brings.
         """
         if self.held <= max(self.limit, self.keep + SLACK_ROWS):
             return
-        rows = self._all()
-        reachable = np.flatnonzero(rows.known_at(moment))
-        start = int(reachable[-self.keep]) if len(reachable) >= self.keep else 0
-        start = min(start, int(np.searchsorted(rows.seqs, moment.seq + 1 - RECENT_ROWS)))
-        stays = rows.unseen(pending or Extent(moment, 0, moment.seq + 1))
-        stays[start:] = True
-        self.chunks = [rows[stays]]
-        self.held = int(stays.sum())
+        pending = pending or Extent(moment, 0, moment.seq + 1)
+        kept, lacking = [], self.keep
+        for rows in reversed(self.chunks):
+            reachable = np.flatnonzero(rows.known_at(moment))
+            start = len(rows) if lacking <= 0 else 0
+            if 0 < lacking <= len(reachable):
+                start = int(reachable[-lacking])
+            start = min(start, int(np.searchsorted(rows.seqs, moment.seq + 1 - RECENT_ROWS)))
+            stays = rows.unseen(pending)
+            stays[start:] = True
+            lacking -= len(reachable)
+            if (count := int(np.count_nonzero(stays))) > len(rows) // 2:
+                kept.append(rows)
+            elif count:
+                kept.append(rows[stays])
+        self.chunks = kept[::-1]
+        self.held = sum(map(len, kept))
         self.limit = self.held + self.keep + SLACK_ROWS
 
     def window(self, moment: Moment, size: int) -> Rows:
@@ -164,9 +174,17 @@ class History:
         seq
             The newest arrival to be returned, no older than the last `trim`.
         """
-        rows = self._all()
-        end = int(np.searchsorted(rows.seqs, seq, side="right"))
-        return rows.table[max(0, end - RECENT_ROWS) : end]
+        tables: list[Table] = []
+        lacking = RECENT_ROWS
+        for rows in reversed(self.chunks):
+            end = int(np.searchsorted(rows.seqs, seq, side="right"))
+            start = max(0, end - lacking)
+            if start < end or rows is self.chunks[0]:
+                tables.append(rows.table[start:end])
+            lacking -= end - start
+            if not lacking:
+                break
+        return concat_tables(tables[::-1])
 
     def _all(self) -> Rows:
         """Return all rows held, as one chunk from now on."""

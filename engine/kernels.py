@@ -2,7 +2,9 @@
 
 Imported late, by `engine.compiled`, which also says what the arrays hold and checks what is here
 against River. Each kernel feeds values to a detector, changes its arrays in place, writes where
-alarms were raised into `found` and returns how many there were. They let other threads run.
+alarms were raised into `found` and returns how many there were. Those that are given `stops`, in
+ascending order, write down the detector's state before each of these positions into `states`.
+They let other threads run.
 """
 
 from __future__ import annotations
@@ -74,10 +76,17 @@ def follow(values: Floats, zeros: int, rule: Floats, state: Floats, found: Ints,
     return count
 
 
-@compiled(int64(GIVEN, ROW, ROW, COUNTS))
-def page_hinkley(values: Floats, rule: Floats, state: Floats, found: Ints) -> int:
+@compiled(int64(GIVEN, ROW, ROW, COUNTS, COUNTS, ROWS))
+def page_hinkley(
+    values: Floats, rule: Floats, state: Floats, found: Ints, stops: Ints, states: Floats
+) -> int:
     """Feed Page-Hinkley with values that are all there."""
-    return follow(values, 0, rule, state, found, 0)
+    count, start = 0, 0
+    for at in range(len(stops)):
+        count += follow(values[start : stops[at]], 0, rule, state, found[count:], start)
+        states[at] = state
+        start = stops[at]
+    return count + follow(values[start:], 0, rule, state, found[count:], start)
 
 
 @compiled(int64(TABLE, PAIRS, ROWS, ROWS, ROWS, COUNTS, float64, COUNTS))
@@ -215,11 +224,17 @@ def shrink(
     return total, variance, width, levels
 
 
-@compiled(int64(GIVEN, ROW, ROW, COUNTS, CUBE, COUNTS))
-def adwin(
-    values: Floats, rule: Floats, state: Floats, counts: Ints, buckets: Floats, found: Ints
+@compiled()
+def widen(
+    values: Floats,
+    rule: Floats,
+    state: Floats,
+    counts: Ints,
+    buckets: Floats,
+    found: Ints,
+    base: int,
 ) -> int:
-    """Feed ADWIN; its arrays have room for the levels that so many values may need."""
+    """Feed ADWIN with values, the first of which is at position `base`."""
     delta, least, grace, direction = rule[0], rule[2], rule[3], rule[4]
     total, variance, width = state[0], state[1], state[2]
     clock, tick, levels, fired = int(rule[1]), int(state[3]), int(state[4]), state[5] > 0
@@ -256,8 +271,29 @@ def adwin(
         if fired:
             kept, gone = total / width, (whole_total - total) / (whole - width)
             if direction == 0 or (kept > gone if direction > 0 else kept < gone):
-                found[count] = at - 1
+                found[count] = base + at - 1
                 count += 1
     state[0], state[1], state[2] = total, variance, width
     state[3], state[4], state[5] = tick, levels, 1.0 if fired else 0.0
     return count
+
+
+@compiled(int64(GIVEN, ROW, ROW, COUNTS, CUBE, COUNTS, COUNTS, ROWS))
+def adwin(
+    values: Floats,
+    rule: Floats,
+    state: Floats,
+    counts: Ints,
+    buckets: Floats,
+    found: Ints,
+    stops: Ints,
+    states: Floats,
+) -> int:
+    """Feed ADWIN; its arrays have room for the levels that so many values may need."""
+    count, start = 0, 0
+    for at in range(len(stops)):
+        part = values[start : stops[at]]
+        count += widen(part, rule, state, counts, buckets, found[count:], start)
+        states[at] = state
+        start = stops[at]
+    return count + widen(values[start:], rule, state, counts, buckets, found[count:], start)

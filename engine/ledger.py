@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 
 import numpy as np
 
@@ -53,7 +54,7 @@ class Outcomes:
         return len(self.seqs)
 
     def __getitem__(self, rows: slice | Ints | Bools) -> Outcomes:
-        return Outcomes(*(getattr(self, column)[rows] for column in COLUMNS))
+        return Outcomes(*[column[rows] for column in columns_of(self)])
 
     def before(self, seq: int) -> Outcomes:
         """Return the rows of records before `seq`."""
@@ -82,6 +83,16 @@ class Outcomes:
         waits = (self.label_times == UNDATED) & (self.due_seqs < FOREVER)
         return int(np.argmax(waits)) if waits.any() else len(self)
 
+    def parted(
+        self, arrivals: Ints, first: int, now: Ints, stop: int
+    ) -> tuple[Outcomes, Outcomes | None]:
+        """Return the rows before `stop` that are finished, and what has to wait, if anything."""
+        if arrivals is self.seqs:  # every label came with its record
+            return replace(self, label_times=now)[: stop - first], None
+        rows = self.dated(arrivals, first, now, stop).before(stop)
+        ready = rows.finished()
+        return rows[:ready], rows[ready:] if ready < len(rows) else None
+
     def closed(self, end: int) -> Outcomes:
         """Return the rows as they stand at the end of a stream of `end` records.
 
@@ -91,15 +102,16 @@ class Outcomes:
         return replace(self, label_times=np.where(datable, self.due_times, self.label_times))
 
 
-COLUMNS = tuple(column.name for column in fields(Outcomes))
+columns_of = attrgetter(*(column.name for column in fields(Outcomes)))
+"""Returns the columns of outcome rows, in order."""
 
 
 def join(parts: list[Outcomes]) -> Outcomes:
     """Concatenate outcome rows."""
     if len(parts) == 1:
         return parts[0]
-    columns = ([getattr(part, column) for part in parts] for column in COLUMNS)
-    return Outcomes(*(np.concatenate(column) for column in columns))
+    columns = zip(*map(columns_of, parts), strict=True)
+    return Outcomes(*map(np.concatenate, columns))
 
 
 def in_order(arrivals: Ints, seqs: Ints) -> Ints:

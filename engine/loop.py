@@ -22,7 +22,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from engine.batch import Batch, Floats, Ints, Labels, Mark, Schema
+from engine.batch import FOREVER, Batch, Floats, Ints, Labels, Mark, Schema
 from engine.decisions import decide
 from engine.errors import EngineError
 from engine.events import Alarm
@@ -155,7 +155,7 @@ class Loop:
         """
         state = self.state
         assert not state.inbox, "finish comes after everything fed has been handled"
-        if state.ledger is not None and len(state.ledger):
+        if state.ledger is not None:
             self.desk.effects.outcomes.append(state.ledger.closed(state.seq))
             state.ledger = None
         last = max(0, state.seq - 1)
@@ -181,23 +181,21 @@ class Loop:
             if len(batch) == 1:
                 raise
             return self._segment(batch[: len(batch) // 2], now[: len(batch) // 2])
-        rows = join([state.ledger, answers]) if state.ledger is not None else answers
-        arrivals = rows.arrivals(batch.first, now)
-        order = in_order(arrivals, rows.seqs)
+        rows = answers if state.ledger is None else join([state.ledger, answers])
+        prompt = state.ledger is None and batch.prompt
+        arrivals = rows.seqs if prompt else rows.arrivals(batch.first, now)
+        order = slice(None) if prompt else in_order(arrivals, rows.seqs)
+        known = arrivals[order]
         missing = self.engine.retraining.first - state.labels
-        refers = state.champion is not None and not state.referred and missing <= len(order)
-        if refers and (size := int(arrivals[order[missing - 1]]) + 1 - batch.first) < len(batch):
+        refers = state.champion is not None and not state.referred and missing <= len(known)
+        if refers and (size := int(known[missing - 1]) + 1 - batch.first) < len(batch):
             return self._segment(batch[:size], now[:size])
-        if state.champion is not None:
-            mine = rows.models[order] == state.champion.number
-            own = order[mine & ~np.isnan(rows.errors[order])]
-        else:
-            own = order[:0]
+        own = self._own(rows, order)
         outlook = Outlook(state.standing, arrivals[own], rows.errors[own], self.engine.block)
         found = self._watch(batch, outlook, rows.seqs[own], rows.errors[own], rows.labels[own])
         news = sorted([*batch.marks, *found], key=attrgetter("seq"))
         error_max = 1.0 if batch.table.schema.task == "classification" else math.inf
-        segment = Segment(batch, now, arrivals[order], outlook, news, error_max)
+        segment = Segment(batch, now, known, outlook, news, error_max)
         stop = (
             await_first(self.desk, segment)
             if state.champion is None
@@ -212,11 +210,9 @@ class Loop:
     def _commit(self, segment: Segment, rows: Outcomes, arrivals: Ints, stop: int) -> None:
         """Make everything before arrival `stop` the past."""
         state, first = self.state, segment.batch.first
-        rows = rows.dated(arrivals, first, segment.now, stop).before(stop)
-        ready = rows.finished()
-        if ready:
-            self.desk.effects.outcomes.append(rows[:ready])
-        state.ledger = rows[ready:]
+        done, state.ledger = rows.parted(arrivals, first, segment.now, stop)
+        if len(done):
+            self.desk.effects.outcomes.append(done)
         state.standing = segment.outlook.at(stop - 1)
         state.labels += segment.labels(stop - 1)
         state.seq, state.now = stop, segment.moment(stop - 1).now
@@ -224,23 +220,33 @@ class Loop:
         pending = state.challenger.extent if state.challenger is not None else None
         state.history.trim(Moment(state.seq - 1, state.now), pending)
 
+    def _own(self, rows: Outcomes, order: Ints | slice) -> Ints | slice:
+        """Return which rows in `order` hold an error of the champion, in that order."""
+        if self.state.champion is None:
+            return slice(0)
+        mine = rows.models[order] == self.state.champion.number
+        mine &= ~np.isnan(rows.errors[order])
+        return order if mine.all() else np.arange(len(rows))[order][mine]
+
     def _answer(self, batch: Batch, now: Ints) -> Outcomes:
         """Predict the records of a segment by the champion, and by model 0 for comparison."""
         state, rows = self.state, len(batch)
         seqs = np.arange(batch.first, batch.end, dtype=np.int64)
-        number = NO_MODEL
-        errors = baseline_errors = np.full(rows, np.nan)
         if state.champion is None:
+            number, errors = NO_MODEL, np.full(rows, np.nan)
+            baseline_errors = errors
             regression = batch.table.schema.task == "regression"
             nothing = np.full(rows, np.nan) if regression else np.full(rows, None, dtype=object)
             answers = Prediction(nothing, np.full(rows, np.nan))
         else:
             number, scale = state.champion.number, self.engine.labels.scale
             answers = self.desk.models[state.champion.job_id].predict(batch.table)
-            errors = baseline_errors = prediction_errors(answers.values, batch.labels, scale)
+            truth, complete = batch.labels, bool((batch.late_records < FOREVER).all())
+            errors = prediction_errors(answers.values, truth, scale, complete=complete)
+            baseline_errors = errors
             if number != 0 and state.baseline is not None:
                 first = self.desk.models[state.baseline].predict(batch.table)
-                baseline_errors = prediction_errors(first.values, batch.labels, scale)
+                baseline_errors = prediction_errors(first.values, truth, scale, complete=complete)
         return Outcomes(
             seqs,
             batch.times,
@@ -279,12 +285,14 @@ class Loop:
         wrong = fed + np.flatnonzero(errors[fed:])  # a label that was met is known
         news = (arrivals[wrong], seqs[wrong], labels[wrong])
         found += state.strangers.update(number, classes, *news)
-        for at in range(start + -start % self.stride, batch.end, self.stride):
-            end = int(np.searchsorted(arrivals, at, side="right"))
-            found += state.error_watch.update(arrivals[fed:end], seqs[fed:end], errors[fed:end])
-            fed = end
-            values = {**state.error_watch.statistics(), "error": outlook.error(end, ERRORS)}
-            found.append(TracePoint(at, int(batch.times[at - batch.first]), values))
-        found += state.error_watch.update(arrivals[fed:], seqs[fed:], errors[fed:])
+        stops = np.arange(start + -start % self.stride, batch.end, self.stride)
+        ends = arrivals.searchsorted(stops, side="right")
+        new = (arrivals[fed:], seqs[fed:], errors[fed:])
+        alarms, statistics = state.error_watch.trace(*new, ends - fed)
+        found += alarms
+        times = batch.times[stops - batch.first]
+        figures = zip(stops.tolist(), times.tolist(), ends.tolist(), statistics, strict=True)
+        for at, time, end, values in figures:
+            found.append(TracePoint(at, time, {**values, "error": outlook.error(end, ERRORS)}))
         state.watched = max(batch.end, state.watched)
         return state.ahead + sorted(found, key=attrgetter("seq"))

@@ -7,7 +7,9 @@ import numpy as np
 from engine.batch import Floats, Labels, known
 
 
-def prediction_errors(values: Labels, labels: Labels, scale: float) -> Floats:
+def prediction_errors(
+    values: Labels, labels: Labels, scale: float, *, complete: bool = False
+) -> Floats:
     """Return the error of each prediction against its label, shape `(n,)`.
 
     Parameters
@@ -18,6 +20,8 @@ def prediction_errors(values: Labels, labels: Labels, scale: float) -> Floats:
         The truth: objects (`str`, or None where unknown) or float64 with NaN where unknown.
     scale
         Regression: the size of an error that counts as 1, in units of the label.
+    complete
+        Classification: whether it is known that no label and no prediction is missing.
 
     Returns
     -------
@@ -36,6 +40,8 @@ def prediction_errors(values: Labels, labels: Labels, scale: float) -> Floats:
         distances: Floats = np.abs(labels - values) / scale
         return distances
     errors: Floats = np.not_equal(values, labels).astype(np.float64)
+    if complete:
+        return errors
     there = known(labels) & known(values)
     if not there.all():
         errors[~there] = np.nan

@@ -16,11 +16,15 @@ import pyarrow as pa
 
 from engine.batch import Ints, Task
 from engine.extras import TracePoint
-from engine.ledger import NO_MODEL, UNDATED, Outcomes
+from engine.ledger import NO_MODEL, UNDATED, Outcomes, join
 from engine.state import Effects
 
 SHARDS = 32
 """At most so many parts while a run grows."""
+HELD_ROWS = 8192
+"""So many outcomes are gathered before they are written: a batch has its price, however small."""
+BUFFER_BYTES = 1 << 20
+"""What is written goes to the operating system in pieces of this size."""
 MOMENT = pa.timestamp("us", tz="UTC")
 TRACES = pa.schema(
     [
@@ -100,9 +104,9 @@ def traces_to_arrow(stream: str, points: Sequence[TracePoint]) -> pa.RecordBatch
         for point in points
         for series, value in point.values.items()
     ]
-    columns = [pa.array(column) for column in zip(*rows, strict=True)]
-    columns[2] = columns[2].cast(MOMENT)
-    return pa.RecordBatch.from_arrays(columns, schema=TRACE_PARTS)
+    columns = zip(zip(*rows, strict=True), TRACE_PARTS.types, strict=True)
+    arrays = [pa.array(column, kind) for column, kind in columns]
+    return pa.RecordBatch.from_arrays(arrays, schema=TRACE_PARTS)
 
 
 class PartWriter:
@@ -122,17 +126,21 @@ class PartWriter:
         self.schema = schema
         self._events: IO[str] = (folder / f"events-{shard:02d}.jsonl").open("w", encoding="utf-8")
         self._samples: IO[str] = (folder / f"samples-{shard:02d}.jsonl").open("w", encoding="utf-8")
-        self._rows = pa.OSFile(str(folder / f"outcomes-{shard:02d}.arrows"), "wb")
+        self._rows = _arrow_file(folder / f"outcomes-{shard:02d}.arrows")
         self._outcomes = pa.ipc.new_stream(self._rows, schema)
-        self._points = pa.OSFile(str(folder / f"traces-{shard:02d}.arrows"), "wb")
+        self._points = _arrow_file(folder / f"traces-{shard:02d}.arrows")
         self._traces = pa.ipc.new_stream(self._points, TRACE_PARTS)
+        self._held: dict[str, Effects] = {}
+        self._held_rows = 0
 
     def write(self, stream: str, effects: Effects) -> None:
         """Append what came of a call to the stream's loop."""
-        for rows in effects.outcomes:
-            self._outcomes.write_batch(to_arrow(stream, rows, self.schema))
-        if effects.traces:
-            self._traces.write_batch(traces_to_arrow(stream, effects.traces))
+        held = self._held.setdefault(stream, Effects())
+        held.outcomes += effects.outcomes
+        held.traces += effects.traces
+        self._held_rows += sum(len(rows) for rows in effects.outcomes)
+        if self._held_rows >= HELD_ROWS:
+            self._release()
         self._events.writelines(event.line() + "\n" for event in effects.events)
         for found in effects.samples:
             line = json.dumps(found, separators=(",", ":"), allow_nan=False)
@@ -140,15 +148,32 @@ class PartWriter:
 
     def flush(self) -> None:
         """Hand what was written to the operating system."""
+        self._release()
         for file in (self._events, self._samples, self._rows, self._points):
             file.flush()
 
     def close(self) -> None:
         """Flush and close."""
+        self._release()
         self._outcomes.close()
         self._traces.close()
         for file in (self._events, self._samples, self._rows, self._points):
             file.close()
+
+    def _release(self) -> None:
+        """Write the outcomes and trace points that were gathered."""
+        for stream, held in self._held.items():
+            if held.outcomes:
+                rows = join(held.outcomes)
+                self._outcomes.write_batch(to_arrow(stream, rows, self.schema))
+            if held.traces:
+                self._traces.write_batch(traces_to_arrow(stream, held.traces))
+        self._held, self._held_rows = {}, 0
+
+
+def _arrow_file(path: Path) -> pa.NativeFile:
+    """Open a file for an Arrow stream, which is written in many small steps."""
+    return pa.output_stream(str(path), compression=None, buffer_size=BUFFER_BYTES)
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,10 @@ class Strangers:
         """
         if model != self.model:
             self.model, self.count = model, 0
-        known, marks = set(classes), []
-        for at, label in enumerate(labels if known else ()):
+        known, marks, given = set(classes), [], labels.tolist()
+        if not known or known.issuperset(given):
+            return []
+        for at, label in enumerate(given):
             if label in known:
                 continue
             self.count += 1

@@ -14,8 +14,8 @@ import numpy as np
 
 from engine import settings as s
 from engine.batch import MISSING, Bools, Codes, Floats, Ints, Schema, Table
-from engine.compiled import PageHinkleyPack
-from engine.detectors import Detector, PageHinkleyDetector, build, name_of
+from engine.compiled import NOWHERE, PageHinkleyPack
+from engine.detectors import Detector, PageHinkleyDetector, build, name_of, trace_many
 from engine.errors import InputError
 from engine.events import Alarm
 from engine.seeds import derive
@@ -47,8 +47,9 @@ class ErrorWatch:
     >>> alarms = watch.update(seqs + 48, seqs, np.repeat([0.0, 1.0], 500))
     >>> [(alarm.seq, alarm.of_seq, alarm.detector) for alarm in alarms]
     [(559, 511, 'adwin')]
-    >>> watch.statistics()
-    {'adwin': 1.0}
+    >>> nothing = np.array([], dtype=int)
+    >>> watch.trace(nothing, nothing, np.array([]), stops=np.array([0]))
+    ([], [{'adwin': 1.0}])
     """
 
     def __init__(self, settings: Sequence[s.AnyDetector], seed: int) -> None:
@@ -73,20 +74,28 @@ class ErrorWatch:
         errors
             The champion's errors on them: 0 and 1, or not negative for regression; never NaN.
         """
-        found = []
-        if not len(errors):
-            return []
-        for order, (one, detector) in enumerate(zip(self._settings, self._detectors, strict=True)):
-            for at in detector.update_many(errors):
-                alarm = Alarm(int(arrivals[at]), int(seqs[at]), name_of(one), "error")
-                found.append((alarm.seq, alarm.of_seq, order, alarm))
-        found.sort(key=lambda entry: entry[:3])
-        return [alarm for *_, alarm in found]
+        return self.trace(arrivals, seqs, errors, NOWHERE)[0]
 
-    def statistics(self) -> dict[str, float]:
-        """Return the figure that each detector judges by (of two of one name, the second's)."""
-        pairs = zip(self._settings, self._detectors, strict=True)
-        return {name_of(one): detector.statistic() for one, detector in pairs}
+    def trace(
+        self, arrivals: Ints, seqs: Ints, errors: Floats, stops: Ints
+    ) -> tuple[list[Alarm], list[dict[str, float]]]:
+        """Return what `update` does, and the statistics before each of the positions `stops`.
+
+        These are, by name, the figure that each detector judges by (of two of one name, the
+        second's). Positions ascend, and may be as large as the number of errors.
+        """
+        found = []
+        statistics: list[dict[str, float]] = [{} for _ in stops]
+        for order, (one, detector) in enumerate(zip(self._settings, self._detectors, strict=True)):
+            name = name_of(one)
+            alarms, figures = trace_many(detector, errors, stops)
+            for at in alarms:
+                alarm = Alarm(int(arrivals[at]), int(seqs[at]), name, "error")
+                found.append((alarm.seq, alarm.of_seq, order, alarm))
+            for values, figure in zip(statistics, figures, strict=True):
+                values[name] = figure
+        found.sort(key=lambda entry: entry[:3])
+        return [alarm for *_, alarm in found], statistics
 
 
 # --- what features are held against ---------------------------------------------------------

@@ -98,13 +98,14 @@ class NotingErrors:
     def reset(self) -> None:
         self.resets += 1
 
-    def update(self, arrivals: Ints, seqs: Ints, errors: Floats) -> list[Alarm]:
+    def trace(
+        self, arrivals: Ints, seqs: Ints, errors: Floats, stops: Ints
+    ) -> tuple[list[Alarm], list[dict[str, float]]]:
+        figures = [{"noting": float(len(self.seen) + stop)} for stop in stops]
         rows = list(zip(arrivals.tolist(), seqs.tolist(), errors.tolist(), strict=True))
         self.seen += rows
-        return [Alarm(k, seq, "noting", "error") for k, seq, _ in rows if seq in self.alarm_on]
-
-    def statistics(self) -> dict[str, float]:
-        return {"noting": float(len(self.seen))}
+        alarms = [Alarm(k, seq, "noting", "error") for k, seq, _ in rows if seq in self.alarm_on]
+        return alarms, figures
 
 
 @dataclass

@@ -22,7 +22,7 @@ from engine import kernels, switch
 from engine import settings as s
 from engine.batch import Floats
 from engine.compiled import HEADER, CompiledAdwin, CompiledPageHinkley
-from engine.detectors import AdwinDetector, PageHinkleyDetector, build, use_kernels
+from engine.detectors import AdwinDetector, PageHinkleyDetector, build, trace_many, use_kernels
 from engine.driving import advance_any, run, run_adwin, untyped
 from engine.switch import Switch
 
@@ -163,6 +163,34 @@ def test_the_tick_of_adwin_overflows_as_in_river(clock: int, ahead: int) -> None
     for low in range(0, 3000, 500):
         found += [low + at for at in ours.update_many(kernels, values[low : low + 500])]
     assert found == run(theirs, values.tolist(), advance_any) != []
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    length=st.integers(0, 1500),
+    stops=st.lists(st.integers(0, 1500), max_size=30),
+    seed=st.integers(0, 99),
+    direction=DIRECTIONS,
+)
+@pytest.mark.parametrize("kind", ["adwin", "page_hinkley"])
+def test_statistics_on_the_way_are_those_of_river(
+    kind: str, length: int, stops: list[int], seed: int, direction: Any
+) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.random(length) + (np.arange(length) > 700)
+    places = np.sort(np.minimum(np.array(stops, dtype=np.int64), length))
+    setting: s.AnyDetector = (
+        s.Adwin(kind="adwin", direction=direction)
+        if kind == "adwin"
+        else s.PageHinkley(kind="page_hinkley", direction=direction, threshold=20)
+    )
+    found = []
+    for choice in (True, False):
+        use_kernels(choice)
+        detector = build(setting, seed=1)
+        whole = [trace_many(detector, values, places) for _ in range(2)]
+        found.append(repr([whole, detector.statistic()]))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("make", [s.Adwin(kind="adwin"), s.PageHinkley(kind="page_hinkley")])

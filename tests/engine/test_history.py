@@ -22,7 +22,9 @@ def moment(seq: int) -> Moment:
 
 def past_of(batch: Batch, keep: int, trims: Iterable[int] = ()) -> History:
     past = History(keep)
-    past.add(batch.settled(), batch.times)
+    for first in range(0, len(batch), 7):
+        piece = batch[first : first + 7]
+        past.add(piece.settled(), piece.times)
     for seq in trims:
         trim(past, seq)
     return past

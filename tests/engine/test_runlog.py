@@ -152,7 +152,7 @@ def growing(path: Path) -> Path:
     writer = directory.parts.writer(3)
     for first in (0, 10, 20):
         writer.write("s-0000", Effects([outcomes(first, 10)]))
-    writer.flush()
+        writer.flush()
     return directory.parts.folder / "outcomes-03.arrows"
 
 
