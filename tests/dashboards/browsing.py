@@ -155,10 +155,10 @@ class Reader:
         """Return errors and warnings on the console, and requests to other machines."""
         found = [
             line["message"]
-            for line in self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+            for line in self.driver.get_log("browser")
             if line["level"] in ("SEVERE", "WARNING")
         ]
-        for line in self.driver.get_log("performance"):  # type: ignore[no-untyped-call]
+        for line in self.driver.get_log("performance"):
             message = json.loads(line["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
                 url = message["params"]["request"]["url"]
