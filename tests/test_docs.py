@@ -180,6 +180,7 @@ def events_of(tmp_path: Path, scenario: Path, *words: str) -> list[dict[str, Any
     return [json.loads(line) for line in lines]
 
 
+@pytest.mark.slow
 def test_events_have_the_fields_that_the_page_on_runs_lists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -140,6 +140,7 @@ def test_a_process_that_dies_again_and_again_fails_the_run(whole: Path, tmp_path
     assert "failed: a process died 3 times, at last with code 3" in said
 
 
+@pytest.mark.slow
 def test_what_breaks_in_a_process_is_reported(whole: Path, tmp_path: Path) -> None:
     words = ("run", whole / "shared.yaml", "--out", tmp_path / "out", "--processes", 2)
 

@@ -22,7 +22,17 @@ def test_at_least_ten_scenarios_ship() -> None:
         assert text.startswith("#") and "Watch:" in text, f"{path.name} says what to watch"
 
 
-@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+LONG = ("friedman_regression",)
+"""Scenarios that `make test-all` runs."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in LONG))
+        for path in SCENARIOS
+    ],
+)
 def test_a_shipped_scenario_runs_twice_to_the_same_bytes(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
