@@ -13,7 +13,7 @@ from benchmarks.hindsight import Action, Problem, Schedule, cheapest
 from benchmarks.table import LossTable, Recipe
 from benchmarks.tapes import Tape
 from engine.batch import Floats
-from engine.challengers import ready_moment
+from engine.pace import Declared
 from engine.seeds import derive
 from engine.settings import AnyPolicy, DetectorSetting, Engine, Prices, Retraining, Span
 from scenarios.spec import Scenario
@@ -131,7 +131,7 @@ class Planner:
         """Return the first record that a model serves, if it is asked for."""
         tape, asked = self.table.recipe.tape, self.table.recipe.fits[model].asked
         rows = len(tape.window(asked, self.table.recipe.fits[model].rows))
-        return tape.reached(ready_moment(self.latency, tape.moment(asked), rows))
+        return tape.reached(Declared(self.latency).ready(0, tape.moment(asked), rows))
 
     def problem(self, alpha: float) -> Problem:
         """Return the planning problem at a price ratio."""

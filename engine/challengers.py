@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from engine.extras import Bins, profile
 from engine.history import Extent, History, Moment, Rows
-from engine.quantities import records_and_micros
-from engine.settings import Engine, Holdout, Latency, Span
+from engine.pace import Pace
+from engine.settings import Engine, Holdout
 from engine.training.jobs import Fitted, Job, Predictor, Trainer
 from engine.training.judge import judge
 from engine.watch import Reference
@@ -55,28 +54,10 @@ def window_bounds(rows: Rows) -> dict[str, int | None]:
     return {"first": int(rows.seqs[0]), "last": int(rows.seqs[-1]), "rows": len(rows)}
 
 
-def ready_moment(latency: Span | Latency, asked: Moment, rows: int) -> Moment:
-    """Return when a job of `rows` rows asked for at `asked` is ready: no sooner than the next.
-
-    Examples
-    --------
-    >>> ready_moment(0, Moment(9, 0), 100)
-    Moment(seq=10, now=0)
-    >>> ready_moment(Latency(per_1000_rows=50), Moment(9, 0), 1500)
-    Moment(seq=84, now=0)
-    """
-    if not isinstance(latency, Latency):
-        latency = Latency(fixed=latency)
-    records, micros = records_and_micros(latency.fixed)
-    more_records, more_micros = records_and_micros(latency.per_1000_rows)
-    records += math.ceil(more_records * rows / 1000)
-    micros += math.ceil(more_micros * rows / 1000)
-    return Moment(asked.seq + max(1, records), asked.now + micros)
-
-
 def challenge(
     engine: Engine,
     trainer: Trainer,
+    pace: Pace,
     rows: Rows,
     *,
     number: int,
@@ -99,7 +80,7 @@ def challenge(
         job,
         trainer.submit(job),
         Extent(asked, begin, end),
-        ready_moment(engine.retraining.latency, asked, len(rows)),
+        pace.ready(number, asked, len(rows)),
         labels,
         Reference.of(rows.table) if len(rows) else None,
         profile(rows.table),

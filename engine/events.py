@@ -91,6 +91,25 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """Something that befell a stream between two records: it has a time, but no arrival.
+
+    Parameters
+    ----------
+    time
+        When, microseconds since 1970.
+    kind
+        What event it becomes, at the arrival before it; ``tick``: none, only alerts look at it.
+    details
+        What goes into the event, JSON-ready and in this order.
+    """
+
+    time: int
+    kind: Literal["anomaly", "tick"]
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Alarm:
     """A detector's signal.
 

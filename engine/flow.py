@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -24,9 +24,11 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from bytewax.run import cli_main
 
-from engine.batch import Batch, Schema
+from engine.batch import Batch, Schema, batch_rows, gathered
 from engine.errors import EngineError, MachineError
+from engine.events import Note
 from engine.loop import Loop
+from engine.pace import Pace
 from engine.parts import Parts, PartWriter, shard_of
 from engine.progress import Progress
 from engine.settings import Engine
@@ -37,6 +39,8 @@ AHEAD = 4
 """How many batches a source may be ahead of its loop."""
 PAUSE = timedelta(milliseconds=5)
 """How soon a source or loop that waits looks again."""
+LULL = timedelta(milliseconds=100)
+"""How soon a source that had nothing new looks again."""
 EPOCH = timedelta(milliseconds=500)
 
 
@@ -68,8 +72,11 @@ class Feed(Protocol):
         """How many rows its source has."""
         ...
 
-    def batches(self, size: int) -> Iterator[Batch]:
-        """Yield all records in batches of `size`."""
+    def batches(self, size: int) -> Iterator[Batch | Note | None]:
+        """Yield all records in batches of at most `size`, and what befell the stream.
+
+        None says that there is nothing more yet.
+        """
         ...
 
 
@@ -78,6 +85,9 @@ class End:
     """The end of a stream; `failure` says why if it came too soon."""
 
     failure: str = ""
+
+
+Item = Batch | Note | End
 
 
 @dataclass(slots=True)
@@ -115,6 +125,10 @@ class Flow:
         Whom to tell how far it is.
     stop
         Ends the dataflow when it is set.
+    pace
+        Who says when jobs are ready, if it is not the latency that the settings declare.
+    listen
+        Told, for each stream, what is about to be written.
     epoch
         How often parts are flushed; changes no outcome.
     """
@@ -129,6 +143,8 @@ class Flow:
     batch_size: int
     progress: Progress
     stop: Flag = field(default_factory=Flag)
+    pace: Pace | None = None
+    listen: Callable[[str, Effects], None] | None = None
     epoch: timedelta = EPOCH
     gates: dict[str, Gate] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
@@ -157,6 +173,7 @@ class Flow:
             self.initial,
             self.code_root,
             feed.rows,
+            pace=self.pace,
         )
 
 
@@ -190,7 +207,9 @@ class SourcePartition(StatefulSourcePartition[Any, None]):
     def __init__(self, flow: Flow, name: str) -> None:
         self.flow, self.name = flow, name
         self.gate = flow.gates.setdefault(name, Gate())
-        self.batches = flow.feed(name).batches(flow.batch_size)
+        feed = flow.feed(name)
+        rows = batch_rows(feed.schema) if flow.pace is None else 0  # live, nothing is held back
+        self.batches = gathered(feed.batches(flow.batch_size), rows)
         self.ended = False
         self.pause: datetime | None = None
 
@@ -202,10 +221,14 @@ class SourcePartition(StatefulSourcePartition[Any, None]):
         if self.ended or self.gate.sent - self.gate.handled >= AHEAD:
             self.pause = datetime.now(UTC) + PAUSE
             return []
+        item = self._next()
+        if item is None:
+            self.pause = datetime.now(UTC) + LULL
+            return []
         self.gate.sent += 1
-        return [(self.name, (self.name, self._next()))]
+        return [(self.name, (self.name, item))]
 
-    def _next(self) -> Batch | End:
+    def _next(self) -> Item | None:
         try:
             return next(self.batches)
         except StopIteration:
@@ -262,7 +285,7 @@ class Logic(op.StatefulBatchLogic[Any, Written, None]):
         self.gate = Gate()
         self.received = 0
 
-    def on_batch(self, values: list[tuple[str, Batch | End]]) -> tuple[Iterable[Written], bool]:
+    def on_batch(self, values: list[tuple[str, Item]]) -> tuple[Iterable[Written], bool]:
         """Feed batches to the loop, and see how far it gets."""
         try:
             return ([], True) if self.flow.broken else self._take(values)
@@ -282,7 +305,7 @@ class Logic(op.StatefulBatchLogic[Any, Written, None]):
     def snapshot(self) -> None:
         """Keep nothing: a simulation is resumed from its start, its fits from the cache."""
 
-    def _take(self, values: list[tuple[str, Batch | End]]) -> tuple[Iterable[Written], bool]:
+    def _take(self, values: list[tuple[str, Item]]) -> tuple[Iterable[Written], bool]:
         if self.inner is None:
             name = values[0][0]
             self.gate = self.flow.gates.setdefault(name, Gate())
@@ -338,6 +361,8 @@ class SinkPartition(StatefulSinkPartition[Written, None]):
         with self._guarded():
             if self.writer:
                 for written in values:
+                    if self.flow.listen is not None:
+                        self.flow.listen(written.stream, written.effects)
                     self.writer.write(written.stream, written.effects)
 
     def snapshot(self) -> None:

@@ -25,11 +25,12 @@ import numpy as np
 from engine.batch import FOREVER, Batch, Floats, Ints, Labels, Mark, Schema
 from engine.decisions import decide
 from engine.errors import EngineError
-from engine.events import Alarm
+from engine.events import Alarm, Note
 from engine.extras import ERRORS, TracePoint, profile, stride_of
 from engine.history import History, Moment
 from engine.ledger import NO_MODEL, UNDATED, Outcomes, in_order, join
 from engine.losses import prediction_errors
+from engine.pace import OPEN, Declared, Pace
 from engine.policies import Policy, Wake, build, with_needed
 from engine.seeds import derive
 from engine.settings import Engine
@@ -63,6 +64,8 @@ class Loop:
         How many rows the stream's source has; the longer, the further apart are trace points.
     policy
         Who decides, if it is not the policy that the settings describe.
+    pace
+        Who says when jobs are ready, if it is not the latency that the settings declare.
 
     Examples
     --------
@@ -88,6 +91,7 @@ class Loop:
         code_root: str = "",
         rows: int = 0,
         policy: Policy | None = None,
+        pace: Pace | None = None,
     ) -> None:
         detectors = with_needed(engine.detectors, build(engine.policy))
         policy = policy or build(engine.policy, detectors)
@@ -104,7 +108,10 @@ class Loop:
             state.baseline, state.wake, state.jobs = INITIAL, Wake(seq=0), 1
         self.engine, self.state, self.stride = engine, state, stride_of(rows)
         model_seed = derive(seed, "model")
-        self.desk = Desk(engine, stream, policy, trainer, state, models, model_seed, code_root)
+        pace = pace or Declared(engine.retraining.latency)
+        self.desk = Desk(
+            engine, stream, policy, trainer, pace, state, models, model_seed, code_root
+        )
 
     # --- what callers use ---------------------------------------------------------------
 
@@ -113,30 +120,38 @@ class Loop:
         """Whether records lie here that must wait for a job to finish."""
         return bool(self.state.inbox)
 
-    def feed(self, batch: Batch) -> None:
-        """Take the next records in; `advance` handles them."""
+    def feed(self, batch: Batch | Note) -> None:
+        """Take the next records in, or what befell the stream; `advance` handles them."""
+        if isinstance(batch, Note):
+            self.state.inbox.append(batch)
+            return
         if not len(batch):
             return
-        last = self.state.inbox[-1][1][-1] if self.state.inbox else self.state.now
-        now = np.maximum.accumulate(np.maximum(batch.times, last))
+        now = np.maximum.accumulate(np.maximum(batch.times, self.state.fed))
         batch = batch.settled()
         self.state.history.add(batch, now)
         self.state.inbox.append((batch, now))
+        self.state.fed = int(now[-1])
 
     def advance(self) -> Effects:
         """Handle what was fed, as far as the trainer allows, and return what came of it."""
         state = self.state
         while state.inbox:
-            batch, now = state.inbox[0]
+            item = state.inbox[0]
+            if isinstance(item, Note):
+                self._take_note(item)
+                continue
+            batch, now = item
             skip = state.seq - batch.first
             batch, now = batch[skip:], now[skip:]
+            self._let_in(batch.first)
             if not models_ready(self.desk) or not swap(self.desk, batch, now):
                 break
             end = len(batch)
             if state.challenger is not None:
                 end = first_arrival(state.challenger.ready, batch.first, now) - batch.first
             self._segment(batch[:end], now[:end])
-            if state.seq == state.inbox[0][0].end:
+            if state.seq == item[0].end:
                 state.inbox.pop(0)
         return self.desk.take_effects()
 
@@ -167,6 +182,21 @@ class Loop:
         if failure:
             self.desk.emit("stream_failed", last, state.time, {"reason": failure})
         return self.desk.take_effects()
+
+    def _take_note(self, note: Note) -> None:
+        """Write down what befell the stream after its last arrival."""
+        self.state.inbox.pop(0)
+        if note.kind != "tick":
+            self.desk.emit(note.kind, max(0, self.state.seq - 1), note.time, note.details)
+
+    def _let_in(self, arrival: int) -> None:
+        """Let a job in that is done but has no time at which it is due: that is now."""
+        state, challenger = self.state, self.state.challenger
+        if challenger is not None and challenger.ready == OPEN:
+            done = self.desk.trainer.result(challenger.job_id) is not None
+            ready = self.desk.pace.arrive(challenger.number, arrival) if done else None
+            if ready is not None:
+                state.challenger = replace(challenger, ready=ready)
 
     # --- a segment ----------------------------------------------------------------------
 

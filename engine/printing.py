@@ -175,9 +175,7 @@ def print_happenings(events: Iterable[Mapping[str, Any]], console: Console) -> N
         counts[event["kind"]] += 1
         if event["kind"] in LISTED and table.row_count < EVENTS_SHOWN:
             moment = event["event_time"][:19].replace("T", " ")
-            table.add_row(
-                moment, event["stream"], number(event["seq"]), event["kind"], _gist(event)
-            )
+            table.add_row(moment, event["stream"], number(event["seq"]), event["kind"], gist(event))
     console.print()
     console.print(table)
     listed = sum(counts[kind] for kind in LISTED)
@@ -187,7 +185,7 @@ def print_happenings(events: Iterable[Mapping[str, Any]], console: Console) -> N
     console.print(f"events: {told or 'none'}", highlight=False)
 
 
-def _gist(event: Mapping[str, Any]) -> str:
+def gist(event: Mapping[str, Any]) -> str:
     """Return what an event is about, in a few words."""
     if event["kind"] == "drift":
         return f"{event['shape']} {event['drift']} drift, {event['phase']}"

@@ -100,11 +100,15 @@ class RunDirectory:
         self.state = path / ".state"
         self.parts = Parts(self.state / "parts", self.schema)
         self._lock = locked(path)
-        if (path / "summary.json").exists():  # since it was looked for
-            self._close()
-            raise EngineError(f"{path}: another run has just finished this")
+        self._claim()
         shutil.rmtree(self.parts.folder, ignore_errors=True)
         self.parts.folder.mkdir()
+
+    def _claim(self) -> None:
+        """Make sure, with the lock in hand, that the run is still to be written."""
+        if (self.path / "summary.json").exists():  # since it was looked for
+            self._close()
+            raise EngineError(f"{self.path}: another run has just finished this")
 
     def finish(
         self, streams: Sequence[str], truth_known: Sequence[bool], prices: Prices, window: int

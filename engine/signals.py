@@ -21,14 +21,21 @@ from typing import Self
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS = 3.0
-"""How long work that was told to end by its flag may take."""
+"""How long work that was told to end by its flag may take, unless somebody says otherwise."""
 
 
 class Stop:
-    """Ends the process with exit code 128 + signal; without its ``with`` it does nothing.
+    """Ends the process when a signal comes; without its ``with`` it does nothing.
 
     The attribute `hint` says what can be done then, for the line that is left behind. A command
     enters it once, around all that it does: after it signals are ignored, as all is done by then.
+
+    Parameters
+    ----------
+    code
+        The process's exit code then; without one it is 128 + signal.
+    grace
+        How many seconds work that was told to end by its flag may take.
 
     Examples
     --------
@@ -38,7 +45,8 @@ class Stop:
     0
     """
 
-    def __init__(self) -> None:
+    def __init__(self, code: int | None = None, grace: float = GRACE_SECONDS) -> None:
+        self.code, self.grace = code, grace
         self.hint = "nothing was written"
         self.number = 0
         self._flag: Flag | None = None
@@ -79,7 +87,7 @@ class Stop:
         finally:
             self._flag = None
         if self.number:
-            sys.exit(128 + self.number)
+            sys.exit(self._exit_code())
 
     def _watch(self) -> None:
         came = self._ear.recv(1)
@@ -91,7 +99,7 @@ class Stop:
         flag = self._flag
         if flag is not None:
             flag.set()
-            self._over.wait(GRACE_SECONDS)
+            self._over.wait(self.grace)
         self._end()
 
     def _end(self) -> None:
@@ -99,7 +107,10 @@ class Stop:
         with suppress(OSError):
             clean = "\n\x1b[?25h" if os.isatty(2) else ""  # a progress bar hides the cursor
             os.write(2, os.fsencode(clean + line))
-        os._exit(128 + self.number)
+        os._exit(self._exit_code())
+
+    def _exit_code(self) -> int:
+        return 128 + self.number if self.code is None else self.code
 
 
 def _ignored(number: int, frame: FrameType | None) -> None:

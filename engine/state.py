@@ -10,10 +10,11 @@ import numpy as np
 
 from engine.batch import Batch, Ints, Mark
 from engine.challengers import Challenger
-from engine.events import Alarm, Event, Kind
+from engine.events import Alarm, Event, Kind, Note
 from engine.extras import Bins, TracePoint
 from engine.history import Extent, History, Moment
 from engine.ledger import UNDATED, Outcomes
+from engine.pace import Pace
 from engine.policies import Decision, Policy, Wake
 from engine.settings import Engine
 from engine.standing import Outlook, Standing
@@ -53,7 +54,8 @@ class State:
     now: int = UNDATED
     time: int = 0
     events: int = 0
-    inbox: list[tuple[Batch, Ints]] = field(default_factory=list)
+    inbox: list[tuple[Batch, Ints] | Note] = field(default_factory=list)
+    fed: int = UNDATED
     ledger: Outcomes | None = None
     labels: int = 0
     first_due: int = 0
@@ -141,6 +143,8 @@ class Desk:
         Who decides.
     trainer
         Who fits models.
+    pace
+        Who says when they are ready.
     state
         What the stream remembers.
     models
@@ -155,13 +159,14 @@ class Desk:
         stream: str,
         policy: Policy,
         trainer: Trainer,
+        pace: Pace,
         state: State,
         models: dict[str, Predictor],
         model_seed: int,
         code_root: str,
     ) -> None:
         self.engine, self.stream, self.policy, self.trainer = engine, stream, policy, trainer
-        self.state, self.models = state, models
+        self.pace, self.state, self.models = pace, state, models
         self.model_seed, self.code_root = model_seed, code_root
         self.effects = Effects()
 

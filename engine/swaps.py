@@ -61,6 +61,7 @@ def start(desk: Desk, segment: Segment, arrival: int, window: int | None, reason
     state.challenger = challenge(
         desk.engine,
         desk.trainer,
+        desk.pace,
         rows,
         number=state.jobs,
         asked=moment,

@@ -274,6 +274,11 @@ class ProcessTrainer:
             raise EngineError(f"no training job {job_id[:12]} was submitted, or its result is gone")
         return result
 
+    def settle(self, seconds: float) -> bool:
+        """Wait up to `seconds` for all jobs to be done; return whether they are."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._pending or self._closed, seconds)
+
     def close(self) -> None:
         """End all processes at once; what they were at is dropped."""
         with self._changed:
