@@ -18,21 +18,19 @@ from dashboards import pages, panels, player
 from dashboards.benches import open_bench
 from dashboards.charts import costs
 from dashboards.figures import replay
+from dashboards.player import Drawing
 from dashboards.reasons import records, why
-from dashboards.runs import difference
 from dashboards.serving import REPORT_POLICY, guard
 from dashboards.shelf import Shelf, cells_of, labels, row_of
+from dashboards.verdicts import difference
 from engine.errors import EngineError, InputError
 
 SPARK_BINS = 60
 """How fine the small pictures of many streams are."""
 RUNS_MAX = 6
 """So many runs are drawn on one axis."""
-EARLY = (
-    '<link rel="preload" as="script" '
-    'href="/_dash-component-suites/plotly/package_data/plotly.min.js">'
-)
-"""Plotly is fetched while the page is still being put together."""
+EARLY = '<link rel="preload" as="script" href="/_dash-component-suites/dash/dcc/async-graph.js">'
+"""Fetched while the page is still being put together; Plotly itself is among the assets."""
 Query = Mapping[str, str]
 
 
@@ -77,6 +75,7 @@ def make(paths: Sequence[Path], host: str = "127.0.0.1", token: str | None = Non
     add_client(app)
     add_report(app, shelf)
     guard(app.server, host, token, app.csp_hashes())
+    shelf.warm()
     return app
 
 
@@ -126,7 +125,7 @@ def page_of(shelf: Shelf, path: str, asked: Query, theme: Any) -> tuple[Any, Any
         case "/":
             return overview_page(shelf), []
         case "/replay":
-            return replay_page(shelf, asked)
+            return replay_page(shelf, asked, theme)
         case "/streams":
             return streams_page(shelf, asked, theme)
         case "/compare":
@@ -161,7 +160,7 @@ def keys_of(asked: Query, most: int = RUNS_MAX) -> list[str]:
     return list(dict.fromkeys(key for key in asked.get("runs", "").split(",") if key))[:most]
 
 
-def replay_page(shelf: Shelf, asked: Query) -> tuple[Any, Any]:
+def replay_page(shelf: Shelf, asked: Query, theme: Any) -> tuple[Any, Any]:
     """Return the lanes of the runs that are asked for."""
     keys = keys_of(asked)
     if not keys:
@@ -175,7 +174,6 @@ def replay_page(shelf: Shelf, asked: Query) -> tuple[Any, Any]:
             )
     stream = shelf.stream(keys[0], asked.get("stream"))
     mode = "stacked" if asked.get("mode") == "stacked" else "overlaid"
-    growing = any(shelf.opened(key).state == "growing" for key in keys)
     names = labels(found)
     streams = shelf.opened(keys[0]).streams
     steps: list[tuple[str, str | None]] = []
@@ -184,8 +182,23 @@ def replay_page(shelf: Shelf, asked: Query) -> tuple[Any, Any]:
         steps.append((stream, None))
     else:
         steps.append((" + ".join(names) if len(names) < 3 else f"{len(names)} runs", None))
-    page = player.replay(keys, names, streams, stream, mode, growing)
+    drawn = drawing(shelf, keys, stream, mode, theme)
+    page = player.replay(keys, names, streams, stream, mode, drawn)
     return page, pages.crumbs(*steps)
+
+
+def drawing(shelf: Shelf, keys: Sequence[str], stream: str, mode: Any, theme: Any) -> Drawing:
+    """Return what the replay page draws of some runs as they are now."""
+    over = shelf.over(keys)  # these two first: what comes in between is drawn the next time
+    version = shelf.version(keys, stream)
+    shown = shelf.shown(keys, stream)
+    runs = [
+        {"key": key, "name": one.name, "stream": shelf.stream(key, stream),
+         "state": shelf.opened(key).state, "changed": shelf.found(key).last_change,
+         "lanes": one.lanes}
+        for key, one in zip(keys, shown, strict=True)
+    ]  # fmt: skip
+    return Drawing(replay(shown, mode, theme or "light"), {"runs": runs}, version, over)
 
 
 def streams_page(shelf: Shelf, asked: Query, theme: Any) -> tuple[Any, Any]:
@@ -241,22 +254,19 @@ def add_replay(app: dash.Dash, shelf: Shelf) -> None:
         Input("theme", "data"),
         Input("tick", "n_intervals"),
         State("versions", "data"),
+        prevent_initial_call=True,
     )  # type: ignore[untyped-decorator, unused-ignore]
     def draw(asked: Any, stream: str, mode: Any, theme: Any, tick: Any, known: Any) -> Any:
         keys = asked["runs"]
-        growing = any(shelf.opened(key).state == "growing" for key in keys)
-        version = shelf.version(keys, stream)
         ticked = [one["prop_id"] for one in dash.ctx.triggered] == ["tick.n_intervals"]
-        if ticked and version == known:
-            return no_update, no_update, no_update, not growing
-        shown = shelf.shown(keys, stream)
-        runs = [
-            {"key": key, "name": one.name, "stream": shelf.stream(key, stream),
-             "state": shelf.opened(key).state, "changed": shelf.found(key).last_change,
-             "lanes": one.lanes}
-            for key, one in zip(keys, shown, strict=True)
-        ]  # fmt: skip
-        return replay(shown, mode, theme or "light"), {"runs": runs}, version, not growing
+        try:
+            over = shelf.over(keys)
+            if ticked and shelf.version(keys, stream) == known:
+                return no_update, no_update, no_update, over
+            made = drawing(shelf, keys, stream, mode, theme)
+        except EngineError:  # between two of its states: it is asked again
+            return no_update, no_update, no_update, False
+        return made.figure, made.data, made.version, made.over
 
     @app.callback(
         Output("why", "children"),
@@ -278,18 +288,23 @@ def add_replay(app: dash.Dash, shelf: Shelf) -> None:
 
 
 def add_bench(app: dash.Dash, shelf: Shelf) -> None:
-    """Have the curves of a benchmark show one stream or all."""
+    """Have the pictures of a benchmark show one stream or all, and one price."""
 
     @app.callback(
         Output("curves", "figure"),
+        Output("schedules", "figure"),
+        Output("schedules-about", "children"),
         Input("bench-stream", "value"),
+        Input("bench-price", "value"),
         State("bench", "data"),
         State("theme", "data"),
         prevent_initial_call=True,
     )  # type: ignore[untyped-decorator, unused-ignore]
-    def draw(stream: str, key: str, theme: Any) -> Any:
+    def draw(stream: str, price: str, key: str, theme: Any) -> Any:
         told = open_bench(shelf.found(key).path)
-        return costs(told["by_stream"].get(stream) or told["curves"], theme or "light")
+        when, about = panels.timeline(told, stream, price, theme or "light")
+        curves = costs(told["by_stream"].get(stream) or told["curves"], theme or "light")
+        return curves, when or {}, about
 
 
 def add_report(app: dash.Dash, shelf: Shelf) -> None:
@@ -327,7 +342,9 @@ def add_client(app: dash.Dash) -> None:
     join("flip", Output("theme", "data", allow_duplicate=True), Input("theme-button", "n_clicks"))
     join("help", Output("help", "opened"), Input("help-button", "n_clicks"))
     join("load", sink, Input("data", "data"))
+    join("cells", sink, Input("cells", "data"))
     join("drawn", sink, Input("lanes", "figure"))
+    join("ask", sink, Input("tick", "n_intervals"))
     join("seek", sink, Input("slider", "value"))
     join("pace", sink, Input("speed", "value"))
     join("peek", sink, Input("peek", "checked"))

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from dashboards.schedules import schedules_of
 from engine.errors import InputError
 from engine.shapes import NUMBER, read_json
 
@@ -39,7 +40,8 @@ def open_bench(path: Path) -> dict[str, Any]:
     regret to the most, its `role`, `regret` (cost ÷ optimum, the geometric mean over streams of
     that over each one's seeds and settings) and `cost` (mean, in errors) at each price, None
     where there is none; `by_stream`: stream -> curves; `rows`: the table of `summary.json`;
-    `report`: the path of `report.html`, None if it is not there.
+    `report`: the path of `report.html`, None if it is not there; `schedules`: stream -> when
+    each policy retrained, as the report tells it.
 
     Parameters
     ----------
@@ -74,6 +76,7 @@ def open_bench(path: Path) -> dict[str, Any]:
         },
         "rows": [{key: one.get(key) for key in ROW} for one in summary["policies"]],
         "report": str(report) if report.exists() else None,
+        "schedules": schedules_of(report),
     }
 
 

@@ -161,3 +161,81 @@ def costs(curves: Sequence[Mapping[str, Any]], theme: Theme = "light") -> Figure
             }
         )  # fmt: skip
     return {"data": data, "layout": layout}
+
+
+def schedules(
+    timeline: Mapping[str, Any], price: str, colours: Mapping[str, str], theme: Theme = "light"
+) -> Figure:
+    """Return when each policy retrained at a price, the optimum first; above, what they lost.
+
+    Parameters
+    ----------
+    timeline
+        As `dashboards.schedules.schedules_of` returns it.
+    price
+        One of its prices.
+    colours
+        Of the policies; the first three of them, and the optimum, have their error drawn.
+    theme
+        Whose colours.
+    """
+    palette = PALETTES[theme]
+    names = timeline["policies"]
+    high = 26 * len(names)
+    layout = base_layout(palette)
+    layout |= {"margin": {"l": 150, "r": 12, "t": 8, "b": 44}, "dragmode": False,
+               "height": 260 + high}  # fmt: skip
+    split = high / (208 + high)
+    layout["xaxis"] |= {"range": [0, timeline["records"]], "anchor": "y2", "fixedrange": True,
+                        "title": {"text": "record", "font": {"size": 12}}}  # fmt: skip
+    tick = {"size": 11, "color": palette.quiet}
+    layout["yaxis"] = {"domain": [split + 0.04, 1], "gridcolor": palette.line, "zeroline": False,
+                       "rangemode": "tozero", "nticks": 4, "fixedrange": True, "tickfont": tick,
+                       "title": {"text": "error", "font": {"size": 12}}}  # fmt: skip
+    layout["yaxis2"] = {"domain": [0, split], "range": [len(names) - 0.4, -0.6], "zeroline": False,
+                        "tickvals": list(range(len(names))), "fixedrange": True, "tickfont": tick,
+                        "ticktext": [escaped(short(name, 22)) for name in names],
+                        "gridcolor": palette.line}  # fmt: skip
+    layout["shapes"] = [
+        {"type": "rect", "xref": "x", "yref": "paper", "x0": start, "x1": end, "y0": 0, "y1": 1,
+         "layer": "below", "fillcolor": palette.drift, "opacity": 0.25,
+         "line": {"color": palette.drift, "width": 1.2, "dash": "2px,3px"}}
+        for start, end in timeline["drifts"]
+    ]  # fmt: skip
+    layout["showlegend"] = False
+    drawn = ["optimum", *list(colours)[:3]]
+    data: list[Figure] = []
+    for track in timeline["tracks"]:
+        if price not in track["prices"]:
+            continue
+        name = track["policy"]
+        colour = colours.get(name, palette.quiet)
+        common = {"type": "scatter", "name": escaped(name)}
+        if name in drawn:
+            data.append({**common, "mode": "lines", "x": track["x"], "y": track["y"],
+                         "line": {"color": colour, "width": 1.5},
+                         "hovertemplate": "%{y:.3f} at %{x:,.0f}"})  # fmt: skip
+        both = list(zip(track["asked"], track["ready"], strict=False))
+        data.append(
+            {**common, "mode": "markers", "yaxis": "y2", "x": track["asked"],
+             "y": [names.index(name)] * len(track["asked"]),
+             "marker": {"color": colour, "size": 8, "symbol": "line-ns-open" if len(both) > 60 else
+                        "circle"},
+             "error_x": {"array": [ready - asked for asked, ready in both],
+                         "arrayminus": [0] * len(both), "color": colour, "width": 0,
+                         "thickness": 3},
+             "hovertemplate": "asked at %{x:,.0f}<extra>%{fullData.name}</extra>"}
+        )  # fmt: skip
+    return {"data": data, "layout": layout}
+
+
+def coloured(policies: Sequence[str], theme: Theme) -> dict[str, str]:
+    """Return the colour of each policy, the same in all pictures of a benchmark.
+
+    Examples
+    --------
+    >>> coloured(["adwin", "never"], "light")
+    {'adwin': '#0072B2', 'never': '#D55E00'}
+    """
+    runs = PALETTES[theme].runs
+    return {name: runs[at % len(runs)] for at, name in enumerate(policies)}

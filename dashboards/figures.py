@@ -252,11 +252,30 @@ def strip_traces(lanes: Lanes, run: int, colour: str, palette: Palette) -> list[
 
 
 def anomaly_traces(lanes: Lanes, run: int, palette: Palette) -> list[dict[str, Any]]:
-    """Return what was odd: anomalies, alerts, streams that failed; none if nothing was."""
-    kinds = ("anomaly", "alert", "stream_failed")
-    odd = [event for event in lanes["events"] if event["kind"] in kinds]
-    style = {"color": palette.fault, "size": 8, "symbol": "diamond"}
-    return [marks(odd, run, style, "odd")] if odd else []
+    """Return what was odd, filled while it lasts and hollow when it is over; none if nothing was.
+
+    Examples
+    --------
+    >>> alert = {"kind": "alert", "i": 0, "seq": 5, "label": "no_data recovered", "calm": True}
+    >>> found = anomaly_traces({"events": [alert]}, 0, PALETTES["light"])
+    >>> [(one["name"], one["marker"]["symbol"]) for one in found]
+    [('alert over', 'square-open')]
+    """
+    found = []
+    for kind, name, symbol, colour in (
+        ("anomaly", "odd", "diamond", palette.fault),
+        ("alert", "alert", "square", palette.bad),
+        ("stream_failed", "failed", "x", palette.bad),
+    ):
+        mine = [event for event in lanes["events"] if event["kind"] == kind]
+        begun = [event for event in mine if not event.get("calm")]
+        over = [event for event in mine if event.get("calm")]
+        hollow = {"size": 8, "symbol": f"{symbol}-open", "line": {"width": 1.6}}
+        if over:
+            found.append(marks(over, run, {"color": palette.good, **hollow}, f"{name} over"))
+        if begun:
+            found.append(marks(begun, run, {"color": colour, "size": 8, "symbol": symbol}, name))
+    return found
 
 
 # --- the replay -----------------------------------------------------------------------------

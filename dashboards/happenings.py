@@ -113,6 +113,8 @@ def shown(
         for key in ("of_seq", "model", "on"):
             if event.get(key) is not None:
                 entry[key] = event[key]
+        if kind in ("alert", "anomaly") and is_over(event):
+            entry["calm"] = True
         if kind == "drift" and event["over"]:
             entry["until"] = event["seq"] + event["over"]
         if kind == "fault" and event["phase"] != "end":
@@ -128,6 +130,17 @@ def shown(
         "left_out": sum(left_out.values()),
         "counts": dict(Counter(event["kind"] for event in events)),
     }
+
+
+def is_over(event: Event) -> bool:
+    """Return whether an event says that an anomaly or the cause of an alert is over.
+
+    Examples
+    --------
+    >>> is_over({"what": "empty_poll_over"}), is_over({"state": "raised"})
+    (True, False)
+    """
+    return event.get("state") == "recovered" or str(event.get("what", "")).endswith("_over")
 
 
 def spread(places: Sequence[int], most: int) -> list[int]:
@@ -151,6 +164,8 @@ def label_of(event: Event) -> str:
     >>> label_of({"kind": "alarm", "detector": "kswin", "on": "features", "feature": "x0",
     ...           "aspect": "value"})
     'kswin on x0 (value)'
+    >>> label_of({"kind": "anomaly", "what": "empty_poll", "topic": "art"})
+    'empty poll (art)'
     >>> label_of({"kind": "rejected", "model": 3, "champion_error": 0.25, "challenger_error": 0.5})
     'model 3 rejected: 0.5 against 0.25'
     """
@@ -182,6 +197,11 @@ def label_of(event: Event) -> str:
             text += _scores(event)
         case "rejected":
             text = f"{model} rejected{_scores(event)}"
+        case "alert":
+            text = f"{event.get('alert')} {event.get('state', '')}: {event.get('message', '')}"
+        case "anomaly":
+            topic = f" ({event['topic']})" if event.get("topic") else ""
+            text = f"{str(event.get('what') or 'anomaly').replace('_', ' ')}{topic}"
         case _:
             text = str(event.get("what") or event.get("reason") or event["kind"])
     return text if len(text) <= LABEL_MAX else f"{text[: LABEL_MAX - 1]}…"

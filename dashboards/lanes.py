@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from dashboards.happenings import told
-from dashboards.runs import Opened, policy_text
+from dashboards.runs import Opened
 from dashboards.tails import Columns, Series
+from dashboards.verdicts import policy_text
 from engine.batch import Floats, Ints
 from engine.events import iso
 

@@ -14,8 +14,8 @@ import dash_mantine_components as dmc
 from dash import dcc, html
 
 Children = list[Any]
-TICK_MS = 1000
-"""How often a page that shows a growing run asks whether there is more."""
+TICK_MS = 500
+"""How long after an answer a page asks again whether there is more of a run that may grow."""
 KEYS = (
     ("Space", "play, pause"),
     ("← →", "one record back, on; with Shift to the previous, next event"),
@@ -208,7 +208,7 @@ def overview(rows: list[dict[str, Any]], counts: Mapping[str, int], growing: boo
             grid("runs", rows, columns(), row_id="params.data.key", class_name="grid grid-runs",
                  rowSelection={"mode": "multiRow", "enableClickSelection": False}, rowHeight=38),
             html.P("Tick two or more runs to see them on one axis.", className="hint"),
-            dcc.Interval(id="overview-tick", interval=2 * TICK_MS, disabled=not growing),
+            dcc.Interval(id="overview-tick", interval=4 * TICK_MS, disabled=not growing),
         ],
         className="overview",
     )  # fmt: skip
@@ -218,7 +218,7 @@ def overview(rows: list[dict[str, Any]], counts: Mapping[str, int], growing: boo
 
 
 def streams(
-    name: str, key: str, cells: Sequence[Mapping[str, Any]], verdict: str, told: str, order: str
+    name: str, key: str, cells: Sequence[dict[str, Any]], verdict: str, told: str, order: str
 ) -> html.Div:
     """Return all streams of a run as small pictures, each a link to its replay."""
     orders = [
@@ -226,24 +226,7 @@ def streams(
                  className="order chosen" if sort == order else "order")
         for sort, text in (("name", "by name"), ("error", "worst first"), ("gain", "least gain"))
     ]  # fmt: skip
-    made = [
-        dcc.Link(
-            [
-                html.Div(
-                    [html.Span(className=f"dot dot-{cell['verdict']}"), html.Span(cell["short"])],
-                    className="cell-name", title=f"{cell['stream']}: {cell['told']}",
-                ),
-                html.Img(src=cell["picture"], alt=""),
-                html.Div(
-                    [html.Strong(cell["error"]), html.Span(f"never {cell['never']}")],
-                    className="cell-numbers",
-                ),
-            ],
-            href=link("/replay", runs=key, stream=cell["stream"]),
-            className="cell",
-        )
-        for cell in cells
-    ]  # fmt: skip
+    made = [cell | {"href": link("/replay", runs=key, stream=cell["stream"])} for cell in cells]
     return html.Div(
         [
             html.Div(
@@ -253,7 +236,8 @@ def streams(
                 ],
                 className="headline",
             ),
-            html.Div(made, className="cells", id="streams"),
+            dcc.Store(id="cells", data=made),
+            html.Div(className="cells", id="streams"),
             html.P(
                 "Error of the champion (line) and of the first model (grey) over all records; "
                 "dashed: a scripted drift. Click one to replay it.", className="hint",
@@ -323,9 +307,10 @@ def said(value: Any) -> str:
 
 
 def bench(
-    found: Any, told: str, streams: Sequence[str], figure: Any, table: Any, report: str | None
+    found: Any, bench: Mapping[str, Any], figure: Any, table: Any, when: Any, about: str
 ) -> html.Div:
-    """Return a benchmark: its verdict, cost curves, table, and a way to its report."""
+    """Return a benchmark: its verdict, cost curves, timelines, table, and a way to its report."""
+    streams, prices = bench["streams"], bench["prices"]
     save = html.A("Save the report", href=f"/report/{found.key}", className="button", id="report",
                   download="")  # fmt: skip
     pick = dmc.Select(
@@ -333,22 +318,44 @@ def bench(
         data=[{"value": "", "label": "all streams"}, *({"value": s, "label": s} for s in streams)],
         **{"aria-label": "Stream"},
     )  # fmt: skip
+    price = dmc.SegmentedControl(id="bench-price", data=prices, size="xs", value=middle(prices))
     rows = dmc.Button("CSV", id="policies-csv", size="xs", variant="default")
+    still = {"displaylogo": False, "displayModeBar": False}
+    graph: dict[str, Any] = {"responsive": True, "config": still}
+    timelines = html.Div(
+        [
+            html.Div([html.H2("When each policy asked for a model"), price], className="between"),
+            html.P(about, className="said", id="schedules-about"),
+            dcc.Graph(figure=when or {}, id="schedules", **graph),
+        ],
+        style={} if when else {"display": "none"},
+    )
     return html.Div(
         [
             dcc.Store(id="bench", data=found.key),
             html.Div(
                 [
                     html.H1(found.name),
-                    html.Div([pick, rows, *([save] if report else [])], className="actions"),
+                    html.Div(
+                        [pick, rows, *([save] if bench["report"] else [])], className="actions"
+                    ),
                 ],
                 className="headline",
             ),
-            html.P(told, className="said"),
+            html.P(bench["verdict"], className="said"),
             html.H2("Cost beside the best in hindsight, by the price of a retrain"),
-            dcc.Graph(figure=figure, className="curves", id="curves", responsive=True,
-                      config={"displaylogo": False, "displayModeBar": False}),
+            dcc.Graph(figure=figure, className="curves", id="curves", **graph),
+            timelines,
             table,
         ],
         className="page wide",
-    )  # fmt: skip
+    )
+
+
+def middle(prices: Sequence[str]) -> str:
+    """Return the price in the middle, the lower one of two.
+
+    >>> middle(["2%", "10%", "50%", "200%"])
+    '10%'
+    """
+    return prices[(len(prices) - 1) // 2] if prices else ""

@@ -8,9 +8,9 @@ from typing import Any
 from dash import dcc, html
 
 from dashboards import pages
-from dashboards.charts import costs, distribution
+from dashboards.catalogue import Found
+from dashboards.charts import coloured, costs, distribution, schedules
 from dashboards.looks import Theme
-from dashboards.runs import Found
 
 FEATURES_MAX = 4
 """So many features have a picture of their distribution."""
@@ -44,7 +44,7 @@ def panel(told: Told, near: Sequence[Told], theme: Theme) -> Any:
         *(html.P(sentence, className="said") for sentence in told["sentences"]),
     ]
     parts = [
-        head, chain(told), seen(told), features(told, theme), window(told), duel(told),
+        head, noted(told), chain(told), seen(told), features(told, theme), window(told), duel(told),
         models(told), table(near),
     ]  # fmt: skip
     return [one for part in parts for one in part]
@@ -120,6 +120,19 @@ def seen(told: Told) -> list[Any]:
     return [html.H3(f"What the policy ({told['policy']}) saw"), facts(pairs)]
 
 
+PLAIN = ("kind", "stream", "seq", "n", "event_time", "of_seq")
+"""What an event says of where it is, rather than of what it is."""
+
+
+def noted(told: Told) -> list[Any]:
+    """Return all that an anomaly or an alert tells."""
+    event = told["event"]
+    if event["kind"] not in ("anomaly", "alert", "stream_failed"):
+        return []
+    return [facts((key.replace("_", " "), value) for key, value in event.items()
+                  if key not in PLAIN and value is not None)]  # fmt: skip
+
+
 def window(told: Told) -> list[Any]:
     """Return the training window, and the champion's error before and after the event."""
     found = []
@@ -189,14 +202,31 @@ def models(told: Told) -> list[Any]:
         ("since", "serves from"),
     )
     head = html.Tr([html.Th(""), *(html.Th(f"model {one['model']}") for one in both)])
+    rows = [(name, [one[key] for one in both], key) for key, name in names]
+    rows += [("window", [spanned(one["window"]) for one in both], "asked")]
+    for name, one, other in told["parameters"]:
+        values = [value for model, value in ((before, one), (after, other)) if model]
+        rows.append((name.replace("_", " "), values, "parameter"))
     lines = []
-    for key, name in names:
-        cells = [html.Td(html.Span(said(one[key]), **later(known_from(one, key)))) for one in both]
-        lines.append(html.Tr([html.Th(name), *cells]))
-    given = {key: value for key, value in (told["parameters"] or {}).items()
-             if value not in (None, {}, [])}  # fmt: skip
-    same = html.P(f"both: {said(given)}", className="said")
-    return [html.H3("Before and after"), html.Table([html.Thead(head), html.Tbody(lines)]), same]
+    for name, values, key in rows:
+        cells = [
+            html.Td(html.Span(said(value), **later(known_from(one, key))))
+            for one, value in zip(both, values, strict=True)
+        ]
+        differs = len(values) == 2 and values[0] != values[1]
+        lines.append(html.Tr([html.Th(name), *cells], className="differs" if differs else ""))
+    hint = html.P("≠ marks what differs.", className="said") if len(both) == 2 else None
+    table = html.Table([html.Thead(head), html.Tbody(lines)], className="models")
+    return [html.H3("Before and after"), table, *([hint] if hint else [])]
+
+
+def spanned(window: Mapping[str, Any] | None) -> str | None:
+    """Return the bounds of a training window.
+
+    >>> spanned({"first": 0, "last": 1999, "rows": 2000})
+    '0 to 1,999'
+    """
+    return f"{window['first']:,} to {window['last']:,}" if window else None
 
 
 def known_from(model: Told, key: str) -> int:
@@ -204,10 +234,13 @@ def known_from(model: Told, key: str) -> int:
 
     Examples
     --------
-    >>> known_from({"asked": 5, "since": 9}, "trees"), known_from({"asked": 5, "since": 9}, "asked")
-    (9, 5)
+    >>> model = {"asked": 5, "ready": 9, "since": None}
+    >>> [known_from(model, key) for key in ("asked", "trees", "since")]
+    [5, 9, 9]
     """
-    return int(model["asked"] or 0) if key == "asked" else int(model["since"] or 0)
+    if key in ("asked", "rows"):
+        return int(model["asked"] or 0)
+    return int(model["since"] or model["ready"] or 0)
 
 
 def features(told: Told, theme: Theme) -> list[Any]:
@@ -305,5 +338,21 @@ def bench(found: Found, told: Told, theme: Theme) -> Any:
         shown = f"params.value == null ? '–' : {form}" if form else None
         cols.append(pages.column(key, head, width, **({"form": shown} if shown else {})))
     table = pages.grid("policies", told["rows"], cols, class_name="grid grid-bench", rowHeight=34)
-    figure = costs(told["curves"], theme)
-    return pages.bench(found, told["verdict"], told["streams"], figure, table, told["report"])
+    when, about = timeline(told, "", pages.middle(told["prices"]), theme)
+    return pages.bench(found, told, costs(told["curves"], theme), table, when, about)
+
+
+def timeline(told: Told, stream: str, price: str, theme: Theme) -> tuple[Any, str]:
+    """Return the picture of when each policy retrained on a stream, and what it shows.
+
+    Without a stream it is the first that the report tells of; None if it tells of none.
+    """
+    every = told["schedules"]
+    one = every.get(stream) or next(iter(every.values()), None)
+    if one is None:
+        return None, ""
+    if stream and stream not in every:
+        return None, "The report tells nothing of this stream."
+    names = [one["policy"] for one in told["by_stream"].get(stream) or told["curves"]]
+    text = f"{one['about']}, at a price of {price}; above, the errors of the optimum and of three"
+    return schedules(one, price, coloured(names, theme), theme), text

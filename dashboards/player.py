@@ -3,19 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import dash_mantine_components as dmc
 from dash import dcc, html
 
+from dashboards.looks import Figure
 from dashboards.pages import TICK_MS, icon
 
 SPEEDS = ("0.25", "0.5", "1", "2", "4", "8")
 """Multiples of the speed at which a run takes a minute."""
 
 
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What the page draws: it comes with the page, and anew whenever there is more.
+
+    Parameters
+    ----------
+    figure
+        The lanes.
+    data
+        What the numbers at the playhead are made from.
+    version
+        A text that changes whenever there is more to see.
+    over
+        Whether there never will be.
+    """
+
+    figure: Figure
+    data: dict[str, Any]
+    version: str
+    over: bool
+
+
 def replay(
     keys: Sequence[str], names: Sequence[str], streams: Sequence[str], stream: str,
-    mode: str, growing: bool,
+    mode: str, drawn: Drawing,
 ) -> html.Div:  # fmt: skip
     """Return the page of lanes with its playhead."""
     several = len(keys) > 1
@@ -51,14 +76,17 @@ def replay(
     return html.Div(
         [
             dcc.Store(id="asked", data={"runs": list(keys)}),
-            dcc.Store(id="data"),
-            dcc.Store(id="versions"),
+            dcc.Store(id="data", data=drawn.data),
+            dcc.Store(id="versions", data=drawn.version),
             dcc.Store(id="selected"),
-            dcc.Interval(id="tick", interval=TICK_MS, disabled=not growing),
+            dcc.Interval(id="tick", interval=TICK_MS, disabled=drawn.over),
             headline,
             html.Div(id="numbers", className="numbers"),
             html.Div(
-                [html.Div([html.Div(id="legend"), stage()], className="scroller"), side()],
+                [
+                    html.Div([html.Div(id="legend"), stage(drawn.figure)], className="scroller"),
+                    side(),
+                ],
                 className="columns",
             ),
             transport(),
@@ -67,10 +95,10 @@ def replay(
     )
 
 
-def stage() -> html.Div:
+def stage(figure: Figure) -> html.Div:
     """Return the place of the lanes; what covers the future lies above them."""
     graph = dcc.Graph(
-        id="lanes", figure={"data": [], "layout": {}}, responsive=True, className="graph",
+        id="lanes", figure=figure, responsive=True, className="graph",
         config={
             "displaylogo": False, "scrollZoom": False, "doubleClick": False,
             "displayModeBar": False,

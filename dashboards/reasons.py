@@ -38,7 +38,8 @@ def why(opened: Opened, stream: str, event_index: int) -> dict[str, Any]:
     it, in order (drift, alarms, decision, job, verdict), each with `i`, `seq`, `kind`, `label`;
     `neighbours` likewise. `saw`, `policy` and `reason` are the decision's, `window` what the job
     trains on, `scores` the judge's. `before` and `after` are the champion and the challenger
-    (`model`, `trees`, `rows`, `window`, `reason`, `asked`, `since`), `parameters` those of both.
+    (`model`, `trees`, `rows`, `window`, `reason`, `asked`, `ready`, `since`), `parameters` a
+    [name, value of the one, value of the other] each: as set, and as tuning changed them.
     `sample` is what the stream looked like at the alarm: `features` (the alarmed one first, then
     by `shift`, the share that changed bins) with the shares of the training window (`reference`)
     and of late (`recent`) in each of `bins`, and `records`. `errors` are the champion's means over
@@ -69,6 +70,7 @@ def why(opened: Opened, stream: str, event_index: int) -> dict[str, Any]:
     alarms = [at for at in chain if events[at]["kind"] == "alarm"]
     number = event_index if event["kind"] == "alarm" else max(alarms, default=None)
     after = job["model"] if job else None
+    before = _champion(events, event_index, after)
     low, high = max(0, event_index - NEIGHBOURS), event_index + NEIGHBOURS + 1
     return {
         "event": event,
@@ -82,9 +84,9 @@ def why(opened: Opened, stream: str, event_index: int) -> dict[str, Any]:
         "saw": decision.get("saw") if decision else None,
         "window": (job or decision or {}).get("window"),
         "scores": _scores(linked),
-        "before": model_of(events, _champion(events, event_index, after)),
+        "before": model_of(events, before),
         "after": model_of(events, after),
-        "parameters": opened.about["scenario"].get("model"),
+        "parameters": parameters_of(events, opened.about["scenario"].get("model"), before, after),
         "sample": None if number is None else _sample(opened, stream, events[number]),
         "errors": _errors(opened, stream, event["seq"]),
     }
@@ -299,7 +301,7 @@ def model_of(events: Sequence[Event], number: int | None) -> dict[str, Any] | No
     if number is None:
         return None
     found: dict[str, Any] = {"model": number, "outcome": "pending"}
-    found |= dict.fromkeys(("asked", "since", "rows", "trees", "window", "reason"))
+    found |= dict.fromkeys(("asked", "ready", "since", "rows", "trees", "window", "reason"))
     for event in events:
         if event.get("model") != number:
             continue
@@ -309,10 +311,53 @@ def model_of(events: Sequence[Event], number: int | None) -> dict[str, Any] | No
             found |= {"asked": event["seq"], "rows": event.get("fit_rows")}
         elif event["kind"] == "job_ready":
             found |= {"rows": event.get("rows", found["rows"]), "trees": event.get("trees")}
+            found["ready"] = event["seq"]
         elif event["kind"] in ENDS:
             found["outcome"] = event["kind"].removeprefix("job_")
             if event["kind"] == "promoted":
                 found["since"] = event["seq"]
+    return found
+
+
+def parameters_of(
+    events: Sequence[Event], given: Any, before: int | None, after: int | None
+) -> list[list[Any]]:
+    """Return the parameters of two models: [name, value of one, value of the other].
+
+    Parameters
+    ----------
+    events
+        All events of the stream: where a model was tuned they tell its parameters.
+    given
+        The scenario's `model`: what both have if nothing else is told.
+    before, after
+        Numbers of the models; None for one that there is not.
+
+    Examples
+    --------
+    >>> tuned = {"kind": "job_ready", "model": 1, "tuning": {"trials": 9, "params": {"depth": 4}}}
+    >>> parameters_of([tuned], {"depth": 6, "params": {"l2": 3.0}, "initial": None}, 0, 1)
+    [['depth', 6, 4], ['l2', 3.0, 3.0], ['tuning trials', None, 9]]
+    """
+    both = [_parameters(events, given, number) for number in (before, after)]
+    names = dict.fromkeys(name for one in both for name in one)
+    found = [[name, both[0].get(name), both[1].get(name)] for name in names]
+    return [row for row in found if row[1:] != [None, None]]
+
+
+def _parameters(events: Sequence[Event], given: Any, number: int | None) -> dict[str, Any]:
+    if number is None:
+        return {}
+    found: dict[str, Any] = {}
+    for name, value in (given if isinstance(given, Mapping) else {}).items():
+        found |= value if isinstance(value, Mapping) else {name: value}
+    at = _first(events, 0, "job_ready", model=number)
+    tuning = events[at].get("tuning") if at is not None else None
+    if isinstance(tuning, Mapping):
+        best = tuning.get("params")
+        found |= best if isinstance(best, Mapping) else {}
+        rest = {f"tuning {name}": value for name, value in tuning.items() if name != "params"}
+        found |= {name: one for name, one in rest.items() if not isinstance(one, list | Mapping)}
     return found
 
 

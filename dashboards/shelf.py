@@ -8,17 +8,21 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
+from dashboards.catalogue import Found, find
 from dashboards.charts import picture, spark
 from dashboards.figures import Shown, peak
 from dashboards.lanes import Lanes, lanes
 from dashboards.looks import Theme
-from dashboards.runs import Found, Opened, find, judge, open_run
+from dashboards.runs import Opened, open_run
+from dashboards.verdicts import judge
 from engine.errors import EngineError, InputError
 
 OPEN_MAX = 12
 """So many runs are kept open."""
 LANES_MAX = 24
 """The lanes of so many streams are kept."""
+WARM_MAX = 6
+"""The lanes of so many runs are made before anyone asks for them."""
 
 
 class Shelf:
@@ -119,9 +123,24 @@ class Shelf:
 
         Thread(target=make, daemon=True).start()
 
+    def warm(self) -> None:
+        """Make the lanes of the runs that changed last, before anyone asks for them."""
+
+        def make() -> None:
+            found = [one for one in self.look() if one.kind == "run" and one.state == "finished"]
+            for one in sorted(found, key=lambda one: -one.last_change)[:WARM_MAX]:
+                with suppress(EngineError, OSError):
+                    self.lanes(one.key, None)
+
+        Thread(target=make, daemon=True).start()
+
     def version(self, keys: Sequence[str], name: str | None) -> str:
         """Return a text that changes whenever there is more to see of some runs."""
         return " ".join(self.opened(key).version(self.stream(key, name)) for key in keys)
+
+    def over(self, keys: Sequence[str]) -> bool:
+        """Return whether nothing will come any more of some runs."""
+        return all(self.opened(key).over for key in keys)
 
     def shown(self, keys: Sequence[str], name: str | None) -> list[Shown]:
         """Return runs as the figure shows them."""

@@ -35,6 +35,8 @@ NEEDS: dict[str, dict[str, Any]] = {
     "job_failed": {"model": int, "reason": str},
 }
 """What this app needs of some kinds of event, beside what all have."""
+NUMBERS = {np.int64: pa.int64(), np.float64: pa.float64()}
+"""What Arrow calls them."""
 Series = dict[str, tuple[Ints, Floats]]
 """For each name of a trace, the records and the values there."""
 
@@ -86,11 +88,11 @@ class Columns:
         >>> found.models.tolist(), found.errors.tolist()
         ([-1, 0], [nan, 1.0])
         """
-        models = _array(rows.column("model"), pa.float64())
+        models = _array(rows.column("model"), np.float64)
         return Columns(
-            _array(rows.column("event_time"), pa.int64()),
-            _array(rows.column("error"), pa.float64()),
-            _array(rows.column("baseline_error"), pa.float64()),
+            _array(rows.column("event_time"), np.int64),
+            _array(rows.column("error"), np.float64),
+            _array(rows.column("baseline_error"), np.float64),
             np.nan_to_num(models, nan=NO_MODEL).astype(np.int64),
         )
 
@@ -107,17 +109,17 @@ class Columns:
         )
 
 
-def _array(column: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> Any:
+def _array(column: pa.Array | pa.ChunkedArray, kind: type[np.int64 | np.float64]) -> Any:
     """Return a column of whole or of real numbers as an array of its own, NaN for null.
 
-    From its buffers: the conversion that Arrow has imports pandas, which takes a second and more.
+    From its buffers: the conversions that Arrow has import pandas, which takes a second and more.
     """
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-    parts = [np.empty(0, kind.to_pandas_dtype())]
+    parts = [np.empty(0, kind)]
     for chunk in chunks:
         if not len(chunk):
             continue
-        cast = chunk.cast(kind)
+        cast = chunk.cast(NUMBERS[kind])
         valid, raw = cast.buffers()
         start, end = cast.offset, cast.offset + len(chunk)
         values = np.frombuffer(raw, parts[0].dtype, end)[start:]
@@ -147,8 +149,8 @@ def series_of(rows: pa.Table | pa.RecordBatch) -> Series:
     {'adwin': [0.5], 'error': [0.25]}
     """
     seqs, values = (
-        _array(rows.column("seq"), pa.int64()),
-        _array(rows.column("value"), pa.float64()),
+        _array(rows.column("seq"), np.int64),
+        _array(rows.column("value"), np.float64),
     )
     names = np.array(rows.column("series").to_pylist(), dtype=object)
     return {

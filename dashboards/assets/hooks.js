@@ -39,6 +39,17 @@ window.dash_clientside.driftline = {
     if (data) dl.player.load(data);
     return same();
   },
+  // One question at a time: the answer lets the next one be asked.
+  ask(asked) {
+    if (!asked) return same();
+    dl.state.asking = Date.now();
+    dl.set("tick", { disabled: true });
+    return same();
+  },
+  cells(cells) {
+    if (cells) dl.cells(cells);
+    return same();
+  },
   drawn(figure) {
     const stage = document.getElementById("stage");
     const meta = figure && figure.layout && figure.layout.meta;

@@ -56,14 +56,14 @@ dl.log = {
     const rows = events.slice(Math.max(0, count - dl.log.SHOWN), count).reverse().map((event) => {
       const row = document.createElement("button");
       row.type = "button";
-      row.className = `event kind-${event.kind}${event.false ? " false" : ""}`;
+      row.className = `event kind-${event.kind}${event.false ? " false" : ""}${event.calm ? " calm" : ""}`;
       if (chosen.run === event.run && chosen.event === event.i) row.classList.add("chosen");
       if (several) row.classList.add("run", `run-${event.run}`);
       row.dataset.run = event.run;
       row.dataset.event = event.i;
       dl.put(row, [
         ["span", dl.whole(event.seq), "seq"],
-        ["span", event.false ? "false alarm" : dl.log.WORDS[event.kind] || event.kind, "word"],
+        ["span", event.false ? "false alarm" : event.calm ? "over" : dl.log.WORDS[event.kind] || event.kind, "word"],
         ["span", event.label, "label"],
       ]);
       return row;

@@ -3,15 +3,16 @@
 window.dl = window.dl || {};
 
 dl.SECONDS = 60; // how long a whole run takes at speed 1
+dl.PATIENCE_MS = 10000; // how long it waits for news of a growing run before it asks anew
 dl.TICK_MS = 100; // how often numbers, log and slider follow while it plays
 
 dl.state = {
   runs: [], last: 0, at: null, playing: false, speed: 1, peek: false, kind: "all",
-  selected: null, dragging: false, edge: false, frames: 0, ticks: 0, asked: "",
+  selected: null, dragging: false, edge: false, kept: 0, asking: 0, frames: 0, ticks: 0, asked: "",
 };
 
 // Changes a component, if the page has it; some are no elements, but come with another.
-const WITH = { selected: "stage", help: "page" };
+const WITH = { selected: "stage", help: "page", tick: "stage" };
 dl.set = (id, props) => {
   if (document.getElementById(WITH[id] || id)) dash_clientside.set_props(id, props);
 };
@@ -24,6 +25,7 @@ dl.player = {
     const fresh = state.asked !== asked;
     const was = state.last;
     state.runs = data.runs;
+    state.asking = 0;
     state.last = Math.max(0, ...data.runs.map((run) => run.lanes.records - 1));
     state.growing = data.runs.some((run) => run.state === "growing");
     state.heard = fresh ? 1000 * Math.max(...data.runs.map((run) => run.changed)) : Date.now();
@@ -36,8 +38,11 @@ dl.player = {
       dl.address.restore();
       if (state.at === null) state.at = state.last;
       state.edge = state.at >= state.last;
-    } else if (state.edge || state.at >= was) {
+    } else if (state.edge) {
       state.at = state.last;
+    } else {
+      if (state.at < was) state.kept = state.at;
+      state.at = state.kept; // back to there after a live run that goes on has begun anew
     }
     state.at = Math.min(Math.max(state.at, 0), state.last);
     dl.set("slider", { max: Math.max(state.last, 1), value: Math.floor(state.at) });
@@ -206,4 +211,10 @@ dl.live = () => {
     dl.put(place, [["span", "", "dot"], ["span", told[kind]]]);
   }
 };
-setInterval(dl.live, 1000);
+setInterval(() => {
+  dl.live();
+  if (dl.state.asking && Date.now() - dl.state.asking > dl.PATIENCE_MS) {
+    dl.state.asking = 0; // no answer came: the server may be back
+    dl.set("tick", { disabled: false });
+  }
+}, 1000);

@@ -66,7 +66,7 @@ class Reader:
         options.add_experimental_option("prefs", {"download.default_directory": str(profile)})
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         self.driver: Any = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
-        self.home = home
+        self.home, self.profile = home, profile
 
     def open(self, path: str) -> None:
         """Go to a page of the app."""
@@ -150,6 +150,14 @@ class Reader:
     def click_lane(self, kind: str, seq: int) -> None:
         """Click on a record in a lane."""
         self.point_at(kind, seq, click=True)
+
+    def downloaded(self, name: str) -> bytes:
+        """Wait for a file that the browser saves, take it away, and return its content."""
+        file = self.profile / name
+        wait(lambda: file.exists() and not list(self.profile.glob("*.crdownload")))
+        content = file.read_bytes()
+        file.unlink()
+        return content
 
     def complaints(self) -> list[str]:
         """Return errors and warnings on the console, and requests to other machines."""

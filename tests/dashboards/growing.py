@@ -98,16 +98,21 @@ class Growing:
     ----------
     path
         Where.
+    live
+        Whether it is a live run, which goes on after it has been finished.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, live: bool = False) -> None:
+        self.path, self.live = path, live
         self.begin()
 
     def begin(self) -> None:
         """Begin, or begin anew as a resumed run does."""
+        if self.live:
+            (self.path / "summary.json").unlink(missing_ok=True)
         self.directory = RunDirectory(self.path, "classification")
-        (self.path / "run.json").write_text(json.dumps(about()), "utf-8")
+        found = about() | ({"source": {"kind": "newsapi"}} if self.live else {})
+        (self.path / "run.json").write_text(json.dumps(found), "utf-8")
         many = len(STREAMS)
         self.writers = [self.directory.parts.writer(shard_of(at, many)) for at in range(many)]
         self.at = self.rows = 0
@@ -121,10 +126,15 @@ class Growing:
             here = range(self.at, until)
             writer.write(name, Effects(events=[event for event in one.events if event.seq in here]))
             writer.write(name, Effects(traces=[point for point in one.traces if point.seq in here]))
-            samples = [sample for sample in one.samples if sample["seq"] in here]
+            samples = [json.dumps(sample) for sample in one.samples if sample["seq"] in here]
             writer.write(name, Effects(samples=samples))
             writer.flush()
         self.at, self.rows = until, max(0, until - held_back)
+
+    def note(self, event: Event) -> None:
+        """Write that something odd happened."""
+        self.writers[0].write(event.stream, Effects(events=[event]))
+        self.writers[0].flush()
 
     def stop(self) -> None:
         """Vanish as a killed process does."""

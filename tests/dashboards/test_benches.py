@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks.findings import Cell, Findings, StreamFacts
-from benchmarks.report import csv
+from benchmarks.findings import Cell, Findings, StreamFacts, Timeline, Track, Truth
+from benchmarks.report import csv, html
 from benchmarks.statistics import summarise
 from dashboards.benches import open_bench
-from dashboards.runs import find
+from dashboards.catalogue import find
+from dashboards.charts import schedules
 from engine.errors import InputError
 
 PRICES = ("2%", "10%", "200%")
@@ -41,11 +42,31 @@ def cells() -> list[Cell]:
     return found
 
 
+def timeline(stream: str) -> Timeline:
+    """Return when two policies and the optimum retrained; adwin does not look at prices."""
+    blocks = 10
+    errors = tuple(0.25 for _ in range(blocks))
+    track, none = Track((300, 700), (350, 750), errors), Track((), (), errors)
+    return Timeline(
+        stream=stream, seed=1, latency="0", label_delay="0", records=1000,
+        starts=tuple(range(0, 1000, 100)), drifts=(Truth(280, 10, "concept"),),
+        tracks={"adwin": dict.fromkeys(PRICES, track), "never": dict.fromkeys(PRICES, none)},
+        optimum={"2%": Track((290, 600), (291, 601), errors), "10%": track, "200%": none},
+        periods={},
+    )  # fmt: skip
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return a finished benchmark folder."""
+    return written(tmp_path)
+
+
+def written(tmp_path: Path) -> Path:
+    """Write a finished benchmark folder, and return it."""
+    lines = tuple(timeline(name) for name in BLOCKS)
     findings = Findings(
-        name="tiny", spec={}, replay="", versions={}, prices=PRICES, timelines=(),
+        name="tiny", spec={}, replay="", versions={}, prices=PRICES, timelines=lines,
         roles={"adwin": "policy", "never": "policy", "every 5 blocks": "policy"},
         cells=tuple(cells()),
         streams=tuple(
@@ -57,8 +78,9 @@ def folder(tmp_path: Path) -> Path:
     spec = {"alphas": ["200%", "2%", "10%"], "streams": [{}, {}]}
     (tmp_path / "bench.json").write_text(json.dumps(about | {"spec": spec}))
     (tmp_path / "results.csv").write_text(csv(findings))
-    (tmp_path / "summary.json").write_text(json.dumps(summarise(findings).as_json()))
-    (tmp_path / "report.html").write_text("")
+    summary = summarise(findings)
+    (tmp_path / "summary.json").write_text(json.dumps(summary.as_json()))
+    (tmp_path / "report.html").write_text(html(findings, summary), "utf-8")
     return tmp_path
 
 
@@ -87,6 +109,28 @@ def test_curves_are_what_the_summary_says(folder: Path) -> None:
         {"latency": "0", "label_delay": "0"}, {"latency": "2", "label_delay": "0"}
     ]  # fmt: skip
     assert found["report"] == str(folder / "report.html")
+
+
+def test_schedules_are_those_of_the_report(folder: Path) -> None:
+    found = open_bench(folder)["schedules"]
+    assert list(found) == list(BLOCKS)
+    one = found["sea"]
+    assert one["about"] == "sea, seed 1, latency 0, label delay 0"
+    assert (one["records"], one["drifts"]) == (1000, [[280, 290]])
+    assert one["policies"] == ["optimum", "adwin", "never"]
+    asked = {(t["policy"], *t["prices"]): (t["asked"], t["ready"]) for t in one["tracks"]}
+    assert asked == {
+        ("optimum", "2%"): ([290, 600], [291, 601]),
+        ("optimum", "10%"): ([300, 700], [350, 750]),
+        ("optimum", "200%"): ([], []),
+        ("adwin", *PRICES): ([300, 700], [350, 750]),
+        ("never", *PRICES): ([], []),
+    }
+    figure = schedules(one, "2%", {"adwin": "#123456"})
+    drawn = {t["name"]: t["x"] for t in figure["data"] if t["mode"] == "markers"}
+    assert drawn == {"optimum": [290, 600], "adwin": [300, 700], "never": []}
+    (folder / "report.html").write_text("<p>another report</p>")
+    assert open_bench(folder)["schedules"] == {}
 
 
 def test_costs_are_means_of_the_table(folder: Path) -> None:

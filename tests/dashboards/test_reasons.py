@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dashboards.panels import models
 from dashboards.reasons import alarm_samples, chain_of, records, why
 from dashboards.runs import open_run
 from engine.errors import InputError
@@ -168,3 +169,17 @@ def test_every_event_of_a_growing_run_can_be_explained(tmp_path: Path) -> None:
             assert at in [one["i"] for one in found["chain"]]
     pending = why(opened, STREAMS[1], place(STREAMS[1], "decision", 1407))
     assert pending["after"]["outcome"] == "pending" and pending["scores"] is None
+
+
+def test_parameters_are_told_of_both_models_and_marked_where_they_differ(small: Path) -> None:
+    found = told(small, STREAMS[1], "promoted", 671)
+    depth = next(row for row in found["parameters"] if row[0] == "depth")
+    assert depth == ["depth", 6, 6]
+    found["parameters"] = [*found["parameters"], ["l2 leaf reg", 3.0, 9.0]]
+    rows = {}
+    for row in models(found)[1].children[1].children:
+        name, *cells = row.children
+        rows[name.children] = (row.className, [cell.children.children for cell in cells])
+    assert rows["depth"] == ("", ["6", "6"])
+    assert rows["l2 leaf reg"] == ("differs", ["3", "9"])
+    assert rows["asked at"][0] == "differs" and rows["rows fitted"][1][0] != "–"

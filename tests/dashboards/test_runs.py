@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from dashboards.catalogue import find, look
 from dashboards.lanes import lanes
 from dashboards.places import held, key_of
-from dashboards.runs import Opened, difference, find, judge, look, open_run
+from dashboards.runs import Opened, open_run
+from dashboards.verdicts import difference, judge
 from engine.errors import InputError
 from engine.state import Effects
 from tests.dashboards.growing import RECORDS, STREAMS, Growing, about, finished, happened, streams
@@ -219,7 +223,7 @@ def test_whatever_comes_changes_the_version(tmp_path: Path) -> None:
         Effects([one.rows[:5]]),
         Effects(events=one.events[:1]),
         Effects(traces=one.traces[:1]),
-        Effects(samples=one.samples[:1]),
+        Effects(samples=[json.dumps(one.samples[0])]),
     ):
         run.writers[0].write(STREAMS[0], effects)
         run.writers[0].flush()
@@ -342,3 +346,34 @@ def test_summary_and_prices_are_the_runs_own(small: Path) -> None:
     assert opened.prices["retrain"] == 5.0
     assert opened.truth_known(STREAMS[0])
     assert len(happened(STREAMS[0], "promoted")) == 2
+
+
+def test_reading_runs_needs_no_pandas(small: Path) -> None:
+    """It takes seconds to import, in the middle of the first visit."""
+    code = (
+        "import sys; from pathlib import Path; from dashboards.lanes import lanes;"
+        "from dashboards.runs import open_run; run = open_run(Path(sys.argv[1]));"
+        "lanes(run, run.streams[0]); run.rows(run.streams[0], 5, 9); print('pandas' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(small)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
+
+
+def test_a_live_run_that_goes_on_is_growing_again(tmp_path: Path) -> None:
+    run = Growing(tmp_path / "news", live=True)
+    run.grow(600)
+    run.finish()
+    opened = open_run(run.path)
+    assert (opened.state, len(opened.outcomes(STREAMS[0])), opened.over) == ("finished", 600, False)
+    before = opened.version(STREAMS[0])
+    run.begin()
+    run.grow(300)
+    assert (opened.state, opened.summary) == ("growing", None)
+    assert opened.version(STREAMS[0]) != before
+    assert len(opened.outcomes(STREAMS[0])) == 300
+    assert all(event["seq"] < 300 for event in opened.events(STREAMS[0]))
+    run.grow()
+    run.finish()
+    assert (opened.state, len(opened.outcomes(STREAMS[0]))) == ("finished", RECORDS)
