@@ -42,6 +42,7 @@ format: setup ## put the code into shape
 schema: setup ## write the JSON Schemas that editors use
 	$(BIN)/python -m scenarios.schema
 	$(BIN)/python -m benchmarks.schema
+	$(BIN)/python -m engine.news.schema
 
 bench-speed: setup ## measure the engine beside its peers; ARGS=--quick to try it
 	$(BIN)/python -m benchmarks.speed $(ARGS)

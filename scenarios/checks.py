@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from engine.batch import Schema
 from engine.errors import InputError
 from engine.quantities import interval_micros, moment_micros, records_and_micros
-from engine.settings import AllOf, AnyDetector, AnyOf, AnyPolicy, Latency, OnAlarm
+from engine.settings import AllOf, AnyDetector, AnyOf, AnyPolicy, CatBoostModel, Latency, OnAlarm
 from engine.sources.blocks import Source
 from scenarios import spec
 
@@ -74,6 +74,7 @@ def check_script(scenario: spec.Scenario, schema: Schema, rows: int) -> Iterator
                 yield from _check_pair(item.columns, schema, (*loc, "columns"))
     yield from _check_detectors(scenario, schema)
     yield from check_policy(scenario.policy, scenario.detectors, ("policy",))
+    yield from _check_retraining(scenario)
     yield from _check_times(scenario, rows)
 
 
@@ -150,9 +151,8 @@ def _check_variants(scenario: spec.Scenario, source: Source) -> Iterator[Problem
 def _check_times(scenario: spec.Scenario, rows: int) -> Iterator[Problem]:
     """Check that nothing leads beyond the year 9999, where event times end, or beyond 64 bits."""
     source = scenario.source
-    start, end = moment_micros(source.start), 0
-    if getattr(source, "time", None) is None:
-        end = int(start + rows * interval_micros(source.rate))
+    if isinstance(source, spec.Timed) and getattr(source, "time", None) is None:
+        end = int(moment_micros(source.start) + rows * interval_micros(source.rate))
         if end > TIME_MAX:
             yield (
                 ("source", "rate"),
@@ -163,10 +163,12 @@ def _check_times(scenario: spec.Scenario, rows: int) -> Iterator[Problem]:
     if isinstance(latency, Latency):
         spans += [
             (("retraining", "latency", name), getattr(latency, name))
-            for name in ("fixed", "per_1000_rows")
+            for name in ("fixed", "per_1000_rows", "per_trial")
         ]
     else:
         spans.append((("retraining", "latency"), latency))
+    if scenario.retraining.archive is not None:
+        spans.append((("retraining", "archive", "latency"), scenario.retraining.archive.latency))
     spans += [
         (("script", number, "delay"), item.delay)
         for number, item in enumerate(scenario.script)
@@ -248,6 +250,31 @@ def _check_detectors(scenario: spec.Scenario, schema: Schema) -> Iterator[Proble
                 f"{detector.kind} counts wrong classes, the task is regression: "
                 "use adwin, page_hinkley or kswin",
             )
+
+
+def _check_retraining(scenario: spec.Scenario) -> Iterator[Problem]:
+    """Check that tuning and guard rails suit the model and the task."""
+    rules, model = scenario.retraining, scenario.model
+    here: Loc = ("retraining", "tuning")
+    if rules.tuning is not None and not isinstance(model, CatBoostModel):
+        yield here, "tuning searches CatBoost's settings; a python model tunes itself in its fit"
+    if rules.tuning is not None and rules.tuning.timeout is not None:
+        yield (
+            (*here, "timeout"),
+            "timeout ends a search by the clock, so a run could not be repeated: "
+            "leave it out, trials is the bound",
+        )
+    if rules.tuning is not None and not any(dict(rules.tuning.space).values()):
+        yield (*here, "space"), "nothing is left to search: give bounds for at least one setting"
+    guards = getattr(rules.judge, "guards", None)
+    if guards is None:
+        return
+    here = ("retraining", "judge", "guards")
+    for name in ("collapse", "calibration"):
+        if getattr(guards, name) is not None and scenario.labels.task == "regression":
+            yield (*here, name), f"{name} is about classes, the task is regression"
+    if guards.size is not None and not isinstance(model, CatBoostModel):
+        yield (*here, "size"), "size counts CatBoost's trees; a python model has none"
 
 
 def check_policy(

@@ -23,7 +23,12 @@ from scenarios.checks import check_script, check_source
 from scenarios.spec import Scenario
 from scenarios.streams import Stream, open_streams
 
-ORIGINS = {"file": ("path",), "generator": (), "synthetic": ("table", "synthesizer")}
+ORIGINS = {
+    "file": ("path",),
+    "generator": (),
+    "synthetic": ("table", "synthesizer"),
+    "news": ("path",),
+}
 """The settings of each kind of source that name files."""
 LABELS_SHOWN = 6
 """How many labels a message lists."""

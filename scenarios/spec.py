@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
+from engine.news.articles import Needed
+from engine.news.features import TextFeatures
 from engine.quantities import interval_micros, moment_micros
 from engine.settings import Count, Engine, Settings, Share, Span
 
@@ -105,7 +107,31 @@ class SyntheticSource(Timed):
         return self
 
 
-Source = Annotated[FileSource | GeneratorSource | SyntheticSource, Field(discriminator="kind")]
+class NewsSource(Settings):
+    """Recorded responses of NewsAPI, or any CSV of articles, in order of publication.
+
+    `label` and `time` name the columns of a CSV that hold topic and time of publication,
+    `columns` those with `title`, `description` and `url` if they are called otherwise. `topics`
+    says for files (or for the requests noted in them) which topic was asked for: pattern to topic.
+    """
+
+    kind: Literal["news"]
+    path: str
+    text: TextFeatures = TextFeatures()
+    label: str | None = None
+    time: str | None = None
+    columns: dict[Needed, str] = {}
+    topics: dict[str, Annotated[str, Field(pattern=r"\S")]] = {}
+    limit: Count | None = None
+
+    @property
+    def drifts_itself(self) -> bool:
+        """Whether there may be drifts without a script: the news are all about it."""
+        return True
+
+
+AnySource = FileSource | GeneratorSource | SyntheticSource | NewsSource
+Source = Annotated[AnySource, Field(discriminator="kind")]
 
 
 # --- the drift script -----------------------------------------------------------------------

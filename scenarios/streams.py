@@ -320,7 +320,7 @@ def open_streams(scenario: spec.Scenario, base: Path, cache: Path) -> list[Strea
     streams: list[Stream] = []
     for index in range(scenario.count):
         seed = stream_seed(scenario, index)
-        if streams and isinstance(scenario.source, spec.FileSource):
+        if streams and isinstance(scenario.source, spec.FileSource | spec.NewsSource):
             source = streams[0].source  # a file is the same for every seed
         else:
             source = _open_source(scenario, seed, base, cache)
@@ -348,6 +348,18 @@ def stream_seed(scenario: spec.Scenario, index: int) -> int:
 def _open_source(scenario: spec.Scenario, seed: int, base: Path, cache: Path) -> Source:
     """Make the source that the settings describe; only its own library is imported."""
     given, task = scenario.source, scenario.labels.task
+    if isinstance(given, spec.NewsSource):
+        from engine.sources.news import NewsSource
+        from engine.sources.recordings import Layout
+
+        return NewsSource(
+            base / given.path,
+            text=given.text,
+            layout=Layout(given.label, given.time, given.columns, given.topics),
+            limit=given.limit,
+            shown=given.path,
+            resolve=base.joinpath,
+        )
     start, interval = moment_micros(given.start), interval_micros(given.rate)
     if isinstance(given, spec.GeneratorSource):
         from engine.sources.generator import GeneratorSource

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from engine.batch import Schema
 from engine.errors import InputError
-from engine.settings import Adwin, Kswin
+from engine.settings import Adwin, Kswin, Space
 from engine.sources.blocks import Source
 from scenarios.checks import check_script, check_source
 from scenarios.spec import Scenario
@@ -218,6 +218,51 @@ def test_binary_detectors_are_for_classification(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["adwin", "page_hinkley", "kswin"])
 def test_other_detectors_are_for_both(kind: str) -> None:
     assert problems(detectors=[kind], schema=REGRESSION) == []
+
+
+PYTHON = {"kind": "python", "factory": "a:b"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "where", "said"),
+    [
+        ({"model": PYTHON, "retraining": {"tuning": {}}}, ("tuning",), "CatBoost's settings"),
+        ({"retraining": {"tuning": {"timeout": "5m"}}}, ("tuning", "timeout"), "by the clock"),
+        (
+            {"retraining": {"tuning": {"space": dict.fromkeys(Space.model_fields)}}},
+            ("tuning", "space"),
+            "nothing is left",
+        ),
+        (
+            {"model": PYTHON, "retraining": {"judge": {"shadow": 9, "guards": {"size": 5}}}},
+            ("judge", "guards", "size"),
+            "trees",
+        ),
+        (
+            {"retraining": {"archive": {"latency": "200000d"}}},
+            ("archive", "latency"),
+            "at most 100 years",
+        ),
+        (
+            {"retraining": {"latency": {"per_trial": "200000d"}}},
+            ("latency", "per_trial"),
+            "at most 100 years",
+        ),
+    ],
+)
+def test_what_retraining_cannot_do_is_said(
+    settings: dict[str, Any], where: tuple[str, ...], said: str
+) -> None:
+    ((loc, message),) = problems(**settings)
+    assert loc == ("retraining", *where) and said in message
+
+
+@pytest.mark.parametrize("name", ["collapse", "calibration"])
+def test_guard_rails_about_classes_are_for_classification(name: str) -> None:
+    rules = {"judge": {"holdout": 9, "guards": {name: 0.5}}}
+    assert problems(retraining=rules) == []
+    ((loc, _),) = problems(retraining=rules, schema=REGRESSION)
+    assert loc == ("retraining", "judge", "guards", name)
 
 
 def test_all_problems_are_found_at_once() -> None:
