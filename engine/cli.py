@@ -5,87 +5,28 @@ Heavy imports stay inside the commands, so that `driftline --help` answers at on
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from engine import __version__
+from engine.deploying import models, serve
 from engine.errors import EngineError, InputError
 from engine.signals import Stop
+from engine.terminal import FILE, Commands, cache_folder, console, one_line, reported
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from engine.running import Result
     from scenarios.loading import Loaded
 
-P = ParamSpec("P")
-FILE = click.Path(path_type=Path)
-
-
-def cache_folder() -> Path:
-    """Return the folder of results that runs share: fits, synthesizers, samples."""
-    named = os.environ.get("DRIFTLINE_CACHE")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "driftline"
-
-
-def console(*, stderr: bool = False) -> Console:
-    """Return a console that also prints wide tables whole when piped."""
-    from rich.console import Console
-
-    piped = not (sys.stderr if stderr else sys.stdout).isatty()
-    return Console(stderr=stderr, width=160 if piped else None, soft_wrap=stderr)
-
-
-def one_line(error: Exception) -> str:
-    """Return an error as a line that a terminal can be given, not endlessly long."""
-    text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(error))
-    return text if len(text) <= 2000 else f"{text[:1000]} ... {text[-900:]}"
-
-
-class Commands(click.Group):
-    """The commands; a mistake in how one is called is told in one line too."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Call the command that `ctx` names."""
-        try:
-            return super().invoke(ctx)
-        except click.UsageError as error:
-            error.ctx = None  # which would have the usage printed as well
-            raise
-
-
-def reported(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn errors that a user can act on into a message and an exit code."""
-
-    @wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except InputError as error:
-            click.echo(one_line(error), err=True)
-            sys.exit(2)
-        except EngineError as error:
-            click.echo(f"failed: {error}", err=True)
-            sys.exit(1)
-        except KeyboardInterrupt:
-            click.echo("stopped", err=True)
-            sys.exit(130)
-        except BrokenPipeError:
-            sys.stdout = None
-            sys.exit(1)
-        except OSError as error:
-            click.echo(f"failed: {error}", err=True)
-            sys.exit(1)
-
-    return run
+FLUSH_SECONDS = 20.0
+"""How long `live` may take to bring its run into a lasting form when it is stopped."""
 
 
 @click.group(
@@ -113,6 +54,7 @@ def main() -> None:
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Records at a time.")
 @click.option("--resume", is_flag=True, help="Complete a run that was interrupted.")
 @click.option("--verify", "check", is_flag=True, help="Run twice, cut differently, and compare.")
+@click.option("--registry", metavar="R", help="Register all models: a folder, or MLflow's URI.")
 @reported
 def run(
     scenario: Path,
@@ -125,6 +67,7 @@ def run(
     batch_size: int | None,
     resume: bool,
     check: bool,
+    registry: str | None,
 ) -> None:
     """Run a drift scenario file; ends with a verdict table.
 
@@ -167,6 +110,7 @@ def run(
             workers=workers,
             processes=processes,
             batch_size=batch_size or batch_rows(streams[0].schema),
+            registry=registry,
         )
         try:
             result = execute(plan, stop)
@@ -306,6 +250,67 @@ def hindsight(table: Path, latency: int, as_json: bool) -> None:
         print_plans(plans, console())
 
 
+@main.command(epilog="Example: NEWSAPI_KEY=... driftline live config/live.yaml --once")
+@click.argument("config", type=FILE, required=False)
+@click.option("--out", type=FILE, help="Run directory.  [default: runs/<name>]")
+@click.option("--polls", type=click.IntRange(1), metavar="N", help="Stop after N rounds.")
+@click.option("--once", is_flag=True, help="Ask each topic once and stop: for cron.")
+@click.option("--demo", is_flag=True, help="Stream from a bundled NewsAPI; needs no key.")
+@reported
+def live(config: Path | None, out: Path | None, polls: int | None, once: bool, demo: bool) -> None:
+    """Stream live against NewsAPI, with the policies and the run directory of simulations.
+
+    Goes on where it was when it is started again. Ctrl-C flushes and ends it.
+    """
+    if once and polls is not None:
+        raise InputError("give one of --once and --polls", f"--polls {polls}")
+    if (config is None) != demo:
+        raise InputError("give a configuration file, or --demo for one that is bundled", "CONFIG")
+    with Stop(code=0, grace=FLUSH_SECONDS) as stop, ExitStack() as stack:
+        from engine.news.live import load
+        from engine.news.living import KEY, LivePlan, about_live, check_place, stream
+        from engine.secrets import secret
+
+        if demo:
+            from scenarios.demonstration import demonstration
+
+            show = stack.enter_context(demonstration(out))
+            loaded, key, out = show.loaded, show.key, show.out
+            polls = polls or show.rounds
+        else:
+            assert config is not None
+            loaded = load(config)
+            found = secret(KEY, config.parent)
+            if found is None:
+                raise InputError(f"set {KEY} to your NewsAPI key, or see what --demo does", KEY)
+            key, out = found, out or Path("runs") / loaded.live.name
+        words = ["driftline", "live", "--demo" if demo else str(config), "--out", str(out)]
+        about = about_live(loaded, shlex.join(words))
+        check_place(out, about)
+        stop.hint = f"go on with: {about['replay']}"
+        rounds = 1 if once else polls
+        report = partial(report_live, about, out)
+        stream(LivePlan(loaded, about, out, key, rounds, tell, report), stop)
+
+
+def tell(line: str) -> None:
+    """Print what happens, as it happens."""
+    click.echo(one_line(InputError(line)), err=True)
+
+
+def report_live(
+    about: Mapping[str, Any], out: Path, result: Result, totals: Mapping[str, Any]
+) -> None:
+    """Print what a live run has come to, as it stops."""
+    from engine.printing import ingested
+
+    click.echo(ingested(totals), err=True)
+    if result.summary["total"]["scored"]:
+        show_run(dict(about), dict(result.summary))
+        place = shlex.quote(str(out))
+        click.echo(f"\nLook closer with: driftline show {place}, or driftline replay {place}")
+
+
 @main.command(epilog="Example: driftline bench benchmarks/quick.yaml")
 @click.argument("spec", type=FILE)
 @click.option("--out", type=FILE, help="Folder of the report.  [default: runs/bench-<name>]")
@@ -366,3 +371,7 @@ def replay(run_dirs: tuple[Path, ...], host: str, port: int, token: str | None) 
     server = make(run_dirs, host, token).server
     told = f"{address(ear, host, token)} shows {', '.join(map(str, run_dirs))}; Ctrl-C ends it"
     serve(server, ear, lambda: click.echo(told))
+
+
+main.add_command(models)
+main.add_command(serve)

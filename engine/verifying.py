@@ -36,6 +36,7 @@ def verify(plan: Plan, stop: Stop) -> str:
         out=folder / "run",
         cache=folder / "cache",
         resume=False,
+        registry=None,
         batch_size=ODD_BATCH if plan.batch_size != ODD_BATCH else ODD_BATCH + 1,
         workers=1 if plan.workers > 1 else 2,
         processes=1 if plan.processes > 1 or plan.streams == 1 else 2,

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event as Flag
 from typing import Any
 
 from engine.batch import Schema
+from engine.batch import batch_rows as batch_rows
 from engine.children import cores
 from engine.flow import Feed, Flow, run
 from engine.parts import Parts, shards_of
 from engine.progress import Progress
 from engine.settings import Engine
+from engine.state import Effects
 from engine.training.jobs import Predictor
 from engine.training.pool import ProcessTrainer, Stats
 from engine.training.store import Store, load_initial
@@ -49,6 +53,8 @@ class Plan:
         How many processes share the streams.
     batch_size
         Records to a batch.
+    registry
+        Where models are registered: a folder or an MLflow tracking URI; None: nowhere.
     """
 
     about: Mapping[str, Any]
@@ -63,6 +69,7 @@ class Plan:
     workers: int = 1
     processes: int = 1
     batch_size: int = 1024
+    registry: str | None = None
 
     @property
     def schema(self) -> Schema:
@@ -115,7 +122,8 @@ def work(plan: Plan, parts: Parts, progress: Progress, stop: Flag) -> Done:
         If the machinery failed.
     """
     store = Store(private=parts.folder.parent / "models", shared=plan.cache / "models")
-    with ProcessTrainer(store, max(1, cores() // plan.processes)) as trainer:
+    lanes = max(1, cores() // plan.processes)
+    with ProcessTrainer(store, lanes) as trainer, registering(plan) as listen:
         trainer.warm()
         flow = Flow(
             plan.engine,
@@ -128,9 +136,33 @@ def work(plan: Plan, parts: Parts, progress: Progress, stop: Flag) -> Done:
             plan.batch_size,
             progress,
             stop,
+            listen=listen,
         )
         run(flow, plan.workers)
         return Done(flow.failures, trainer.stats)
+
+
+@contextmanager
+def registering(plan: Plan) -> Iterator[Callable[[str, Effects], None] | None]:
+    """Register the models of the plan's streams, if they are to be, while the block runs."""
+    if plan.registry is None:
+        yield None
+        return
+    from engine.places import Place
+    from engine.registrar import Registrar
+
+    with Registrar(Place.of(plan.registry), plan.about, plan.out, plan.cache, say) as registrar:
+
+        def listen(stream: str, effects: Effects) -> None:
+            for event in effects.events:
+                registrar.see(event)
+
+        yield listen
+
+
+def say(line: str) -> None:
+    """Tell the user something while the progress bar runs."""
+    sys.stderr.write(f"{line}\n")
 
 
 def load_initial_model(plan: Plan) -> Predictor | None:
@@ -145,14 +177,3 @@ def load_initial_model(plan: Plan) -> Predictor | None:
     if name is None:
         return None
     return load_initial(plan.base / name, plan.engine.model, plan.schema, str(plan.base))
-
-
-def batch_rows(schema: Schema) -> int:
-    """Return how many records of a schema make a good batch: some thousand, a megabyte or so.
-
-    Examples
-    --------
-    >>> batch_rows(Schema(("x", "y"), ())), batch_rows(Schema(tuple(map(str, range(5000))), ()))
-    (8192, 209)
-    """
-    return max(64, min(8192, 2**20 // len(schema.features)))

@@ -9,9 +9,9 @@ import pytest
 from benchmarks.loading import alpha_of, ascending, load_grid, price_text
 from benchmarks.spec import CONCEPTS, GeneratorEntry, label_of
 from engine import settings as s
-from engine.cli import cache_folder
 from engine.errors import InputError
 from engine.sources.generator import GENERATORS, PARAMS
+from engine.terminal import cache_folder
 from tests.e2e.driving import ROOT, driftline
 
 SPEC = """\

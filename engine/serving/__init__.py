@@ -1,0 +1,1 @@
+"""The inference server: the champion of a registry, answering over HTTP."""
