@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmarks.findings import TUNED, Cell, Findings, Role, Timeline, Track, Truth
+from benchmarks.arms import Bound, Equipped
+from benchmarks.findings import TUNED, Cell, Equipment, Findings, Role, Timeline, Track, Truth
 from benchmarks.grid import Task
 from benchmarks.incremental import Incremental
 from benchmarks.loading import Grid, ascending, price_text
@@ -41,7 +42,7 @@ def findings_of(grid: Grid, about: Mapping[str, Any], answered: Sequence[Answere
         lag = lags[at // share % len(lags)]
         outcomes = dict(zip(labels, (one.answer for one in played), strict=True))
         outcomes[TUNED] = planned.answer["tuned"]
-        cells += cells_of(planned, lag, outcomes, prices)
+        cells += cells_of(planned, lag, outcomes, prices, dict(zip(labels, grid.arms, strict=True)))
         timelines.append(timeline_of(planned, lag, outcomes, prices))
     return Findings(
         name=grid.bench.name,
@@ -54,6 +55,7 @@ def findings_of(grid: Grid, about: Mapping[str, Any], answered: Sequence[Answere
         cells=tuple(cells),
         timelines=tuple(timelines),
         notes=grid.notes,
+        equipped=equipment_of(grid.arms),
     )
 
 
@@ -64,15 +66,47 @@ def role_of(arm: AnyArm) -> Role:
     return "peer" if isinstance(arm, RetrainOptBase | RetrainOptLearned) else "policy"
 
 
+def equipment_of(arms: Sequence[AnyArm]) -> dict[str, Equipment]:
+    """Return what arms add to their policies, by label."""
+    return {
+        label_of(arm): Equipment(
+            parts=arm.retraining.parts,
+            plain=label_of(arm.policy) if arm.policy in arms else None,
+            bound=arm.retraining.bound,
+        )
+        for arm in arms
+        if isinstance(arm, Equipped)
+    }
+
+
+def bound_of(arm: AnyArm | None, plan: Mapping[str, Any], at: int) -> tuple[Bound, float | None]:
+    """Return what a cost is held against, and how much that is at the price with number `at`."""
+    if isinstance(arm, Incremental):
+        return "none", None
+    if not isinstance(arm, Equipped):
+        return "exact", plan["optimum"][at]["cost"]
+    archive, bound = arm.retraining.archive, arm.retraining.bound
+    if archive is None or bound == "none":
+        return "none", None
+    return bound, plan["relaxed"][str(archive.latency)][at]
+
+
 def cells_of(
-    planned: Answered, lag: str, outcomes: Mapping[str, Any], prices: Sequence[str]
+    planned: Answered,
+    lag: str,
+    outcomes: Mapping[str, Any],
+    prices: Sequence[str],
+    arms: Mapping[str, AnyArm],
 ) -> Iterator[Cell]:
     """Yield the cells of a case under one latency."""
     case, plan = planned.task.case, planned.answer
     for label, answers in outcomes.items():
-        for price, alpha, found, best in zip(
-            prices, planned.task.alphas, answers, plan["optimum"], strict=True
+        for at, (price, alpha, found, best) in enumerate(
+            zip(prices, planned.task.alphas, answers, plan["optimum"], strict=True)
         ):
+            bound, least = bound_of(arms.get(label), plan, at)
+            paid = found["retrains"] + case.shares.trial * found["trials"]
+            paid += case.shares.reuse * len(found["returns"])
             yield Cell(
                 stream=case.stream,
                 seed=case.seed,
@@ -83,10 +117,15 @@ def cells_of(
                 label_delay=case.label_delay,
                 errors=found["errors"],
                 retrains=found["retrains"],
-                cost=found["errors"] + alpha * found["retrains"],
+                tuning_trials=found["trials"],
+                reuses=len(found["returns"]),
+                rejected=len(found["rejected"]),
+                cost=found["errors"] + alpha * paid,
                 optimum=best["cost"],
                 never=plan["never"],
                 reaction=found["reaction"],
+                bound=bound,
+                least=least,
             )
 
 
@@ -115,4 +154,10 @@ def timeline_of(
 
 def track_of(answer: Mapping[str, Any]) -> Track:
     """Return the track in an answer."""
-    return Track(tuple(answer["asked"]), tuple(answer["ready"]), tuple(answer["errors_by_block"]))
+    return Track(
+        tuple(answer["asked"]),
+        tuple(answer["ready"]),
+        tuple(answer["errors_by_block"]),
+        tuple((asked, serves) for asked, serves in answer["returns"]),
+        tuple(answer["rejected"]),
+    )

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.arms import Additions, Shares
 from benchmarks.findings import Track, Truth
-from benchmarks.hindsight import Action, Problem, Schedule, cheapest
+from benchmarks.hindsight import Action, Problem, Schedule, cheapest, with_returns
 from benchmarks.table import LossTable, Recipe
 from benchmarks.tapes import Tape
 from engine.batch import Floats
 from engine.pace import Declared
 from engine.seeds import derive
-from engine.settings import AnyPolicy, DetectorSetting, Engine, Prices, Retraining, Span
+from engine.settings import (
+    AnyPolicy,
+    DetectorSetting,
+    Engine,
+    Latency,
+    Prices,
+    Retraining,
+    Span,
+)
 from scenarios.spec import Scenario
 from scenarios.streams import Stream, open_streams
 
@@ -38,6 +47,8 @@ class Case:
         The policies' training window, and those that hindsight chooses from, in blocks.
     detectors
         Detectors that policies listen to besides those that they bring along.
+    shares
+        What trials and returns cost, as shares of a retrain.
     """
 
     scenario: Scenario
@@ -47,6 +58,7 @@ class Case:
     window: int
     windows: tuple[int, ...]
     detectors: tuple[DetectorSetting, ...] = ()
+    shares: Shares = field(default_factory=Shares)
 
     @property
     def stream(self) -> str:
@@ -71,9 +83,10 @@ class Case:
         root = str(self.base.resolve())
         return Recipe(tape, windows, self.scenario.model, seed, root, labels.scale)
 
-    def engine(self, policy: AnyPolicy, latency: Span, alpha: float) -> Engine:
+    def engine(
+        self, policy: AnyPolicy, latency: Span, alpha: float, additions: Additions | None = None
+    ) -> Engine:
         """Return the settings under which a policy is played."""
-        rows = self.window * self.block
         return Engine(
             labels=self.scenario.labels,
             model=self.scenario.model,
@@ -81,9 +94,28 @@ class Case:
             policy=policy,
             decide_every=self.block,
             block=self.block,
-            retraining=Retraining(first=rows, window=rows, latency=latency),
-            prices=Prices(error=1.0, retrain=alpha),
+            retraining=self.retraining(latency, additions),
+            prices=Prices(
+                error=1.0,
+                retrain=alpha,
+                trial=alpha * self.shares.trial,
+                reuse=alpha * self.shares.reuse,
+            ),
             scoring=self.scenario.scoring,
+        )
+
+    def retraining(self, latency: Span, additions: Additions | None = None) -> Retraining:
+        """Return what a training job is, and what stands before and after it."""
+        rows = self.window * self.block
+        if additions is None:
+            return Retraining(first=rows, window=rows, latency=latency)
+        return Retraining(
+            first=rows,
+            window=rows,
+            latency=Latency(fixed=latency, per_trial=additions.per_trial),
+            judge=additions.judge,
+            tuning=additions.tuning,
+            archive=additions.archive,
         )
 
     def truth(self, tape: Tape) -> tuple[Truth, ...] | None:
@@ -133,11 +165,14 @@ class Planner:
         rows = len(tape.window(asked, self.table.recipe.fits[model].rows))
         return tape.reached(Declared(self.latency).ready(0, tape.moment(asked), rows))
 
+    def points(self) -> list[int]:
+        """Return the arrivals at which something can be decided: from the first model on."""
+        start = self.serves(0)
+        return [int(at) for at in self.table.recipe.tape.decisions if at >= start]
+
     def problem(self, alpha: float) -> Problem:
         """Return the planning problem at a price ratio."""
-        tape, fits = self.table.recipe.tape, self.table.recipe.fits
-        start = self.serves(0)
-        points = [int(at) for at in tape.decisions if at >= start]
+        start, fits, points = self.serves(0), self.table.recipe.fits, self.points()
         numbers = {at: number for number, at in enumerate(points)}
         actions: list[list[Action]] = [[] for _ in points]
         for model, fit in enumerate(fits[1:], 1):
@@ -156,6 +191,25 @@ class Planner:
     def optimum(self, alpha: float) -> Schedule:
         """Return the cheapest schedule at a price ratio."""
         return cheapest(self.problem(alpha))
+
+    def relaxed(self, alpha: float, price: float, latency: Span) -> float:
+        """Return what no schedule undercuts that may return to models it had before.
+
+        Parameters
+        ----------
+        alpha, price
+            What a retrain and a return cost.
+        latency
+            How long a return takes.
+        """
+        tape, points = self.table.recipe.tape, self.points()
+        moments = (tape.moment(at) for at in points)
+        serves = [tape.reached(Declared(latency).ready(0, moment, 0)) for moment in moments]
+        free = [
+            int(np.searchsorted(points, max(there, at + 1)))
+            for there, at in zip(serves, points, strict=True)
+        ]
+        return cheapest(with_returns(self.problem(alpha), serves, free, price)).total
 
     def track(self, retrains: list[tuple[int, int]]) -> tuple[float, Track]:
         """Return the errors of a schedule, and how it went.

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from benchmarks.arms import Bound
+
 Role = Literal["policy", "tuned", "control", "peer"]
 """A policy of ours; the best fixed period in hindsight; what never retrains; a rival's policy."""
 TUNED = "tuned periodic"
@@ -37,13 +39,18 @@ class Cell:
         Jobs started; the first fit is free.
     tuning_trials, reuses
         What else was paid for.
+    rejected
+        Retrains whose model the gate did not let in.
     cost
         errors + alpha × retrains (and tuning and reuse at their prices).
     optimum
-        The least that any schedule costs over the same decision points.
+        The least that any schedule costs over the same decision points; schedules retrain only.
     reaction
         Mean records from a true drift to the first record that a model asked for after it
         serves; None where the truth is unknown or no drift was answered.
+    bound, least
+        What the cost is held against, and how much that is: the optimum, or a relaxed bound for
+        an arm that may return to earlier models; None where there is none.
     """
 
     stream: str
@@ -57,10 +64,13 @@ class Cell:
     retrains: int
     tuning_trials: int = 0
     reuses: int = 0
+    rejected: int = 0
     cost: float
     optimum: float
     never: float
     reaction: float | None = None
+    bound: Bound = "exact"
+    least: float | None = None
 
     @property
     def regret_ratio(self) -> float | None:
@@ -84,11 +94,17 @@ class Track:
         For each retrain the record at which it was asked for, and the first that it served.
     errors
         Mean error of each block, None where a block has no error.
+    returns
+        For each return to an earlier model, when it was asked for, and the first record served.
+    rejected
+        When those retrains were asked for whose model was not let in.
     """
 
     asked: tuple[int, ...]
     ready: tuple[int, ...]
     errors: tuple[float | None, ...]
+    returns: tuple[tuple[int, int], ...] = ()
+    rejected: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +162,25 @@ class StreamFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Equipment:
+    """What an arm adds to a policy.
+
+    Parameters
+    ----------
+    parts
+        What is added: ``archive``, ``tuning``, ``gate``.
+    plain
+        The label of the policy without, if it ran as well.
+    bound
+        What its cost can be held against.
+    """
+
+    parts: tuple[str, ...]
+    plain: str | None
+    bound: Bound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
     """All that a benchmark found.
 
@@ -169,6 +204,8 @@ class Findings:
         The findings; cells ordered by stream, seed, latency, label delay, policy, price.
     notes
         What is odd, each a sentence (a stream too short, a peer that is not installed, ...).
+    equipped
+        The policies with a gate, tuning or an archive, by label.
     """
 
     name: str
@@ -181,3 +218,4 @@ class Findings:
     cells: tuple[Cell, ...]
     timelines: tuple[Timeline, ...]
     notes: tuple[str, ...] = field(default=())
+    equipped: Mapping[str, Equipment] = field(default_factory=dict)

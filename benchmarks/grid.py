@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.arena import Played, play, reaction
+from benchmarks.arms import Additions, Equipped
 from benchmarks.cases import Case, Planner
 from benchmarks.findings import Track
 from benchmarks.incremental import Incremental, incremental_errors
@@ -28,9 +29,10 @@ from engine.errors import EngineError
 from engine.policies import Policy
 from engine.policies import build as build_policy
 from engine.settings import AnyPolicy, CatBoostModel, Every, Never, Span
+from engine.training.pool import InlineTrainer
 from engine.training.store import Store
 
-RESULT_VERSION = 2
+RESULT_VERSION = 3
 """Raise this when an answer changes its meaning: older ones are then made anew."""
 
 
@@ -52,6 +54,8 @@ class Task:
         The price ratios, in errors.
     arm
         The policy to play.
+    returns
+        How long returns to earlier models take, for each a relaxed bound is planned.
     """
 
     name: str
@@ -60,6 +64,7 @@ class Task:
     latency: Span = 0
     alphas: tuple[float, ...] = ()
     arm: AnyArm | None = None
+    returns: tuple[Span, ...] = ()
 
     def identity(self, versions: Mapping[str, str]) -> str:
         """Return a hash of all that the answer depends on, besides the stream's own data."""
@@ -67,10 +72,11 @@ class Task:
         content = {
             "result": RESULT_VERSION,
             "versions": dict(versions),
-            "task": [self.name, self.latency, self.alphas],
+            "task": [self.name, self.latency, self.alphas, self.returns],
             "arm": self.arm.model_dump(mode="json") if self.arm else None,
             "scenario": case.scenario.model_dump(mode="json"),
             "cut": [case.block, case.window, case.windows],
+            "shares": case.shares.model_dump(),
             "detectors": [one.model_dump(mode="json") for one in case.detectors],
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -99,7 +105,7 @@ class Hand:
             return fit(self._open, task.models)
         planner = Planner(self._open.table, task.latency)
         if task.name == "plan":
-            return plan(self._open, planner, task.alphas)
+            return plan(self._open, planner, task.alphas, task.returns)
         assert task.arm is not None
         return play_arm(self._open, planner, task.arm, task.alphas)
 
@@ -134,8 +140,10 @@ def fit(opened: Opened, models: Sequence[int]) -> int:
     return len(there)
 
 
-def plan(opened: Opened, planner: Planner, alphas: Sequence[float]) -> dict[str, Any]:
-    """Find the optimum at each price, and what fixed periods come to."""
+def plan(
+    opened: Opened, planner: Planner, alphas: Sequence[float], returns: Sequence[Span] = ()
+) -> dict[str, Any]:
+    """Find the optimum at each price, bounds for arms that return, and what fixed periods cost."""
     tape = opened.recipe.tape
     drifts = opened.case.truth(tape)
     optimum = []
@@ -150,12 +158,17 @@ def plan(opened: Opened, planner: Planner, alphas: Sequence[float]) -> dict[str,
         if not retrains:
             break
         periods[blocks] = (planner.track(retrains)[0], len(retrains))
+    reuse = opened.case.shares.reuse
     return {
         "records": len(tape),
         "starts": tape.starts.tolist(),
         "drifts": None if drifts is None else [asdict(drift) for drift in drifts],
         "never": never,
         "optimum": optimum,
+        "relaxed": {
+            str(lag): [planner.relaxed(alpha, reuse * alpha, lag) for alpha in alphas]
+            for lag in returns
+        },
         "periods": [[blocks, *found] for blocks, found in periods.items()],
         "tuned": tuned(opened, planner, periods, never, alphas),
     }
@@ -204,9 +217,13 @@ def play_arm(
         return [incremental(opened, planner, arm)] * len(alphas)
     if isinstance(arm, RetrainOptBase | RetrainOptLearned):
         return [peer(opened, planner, arm, alpha) for alpha in alphas]
-    if not build_policy(arm).heeds_prices:
-        return [one(opened, planner, arm, alphas[0])] * len(alphas)
-    return [one(opened, planner, arm, alpha) for alpha in alphas]
+    policy, additions = (arm.policy, arm.retraining) if isinstance(arm, Equipped) else (arm, None)
+    heeds = build_policy(policy).heeds_prices
+    found = [
+        one(opened, planner, policy, alpha, additions=additions)
+        for alpha in (alphas if heeds else alphas[:1])
+    ]
+    return found if heeds else found * len(alphas)
 
 
 def peer(
@@ -228,14 +245,30 @@ def peer(
 
 
 def one(
-    opened: Opened, planner: Planner, arm: AnyPolicy, alpha: float, policy: Policy | None = None
+    opened: Opened,
+    planner: Planner,
+    arm: AnyPolicy,
+    alpha: float,
+    policy: Policy | None = None,
+    additions: Additions | None = None,
 ) -> dict[str, Any]:
-    """Play a policy at one price; `policy` is one that no settings describe."""
-    engine, seed = opened.case.engine(arm, planner.latency, alpha), opened.stream_seed
-    done: Played = play(engine, opened.table, opened.shelf, seed=seed, policy=policy)
+    """Play a policy at one price; `policy` is one that no settings describe.
+
+    With additions, models are fitted or taken from the cache and asked anew: the loss table knows
+    only what untuned models answer to what comes after them.
+    """
+    engine = opened.case.engine(arm, planner.latency, alpha, additions)
+    done: Played = play(
+        engine,
+        opened.table,
+        opened.shelf,
+        seed=opened.stream_seed,
+        policy=policy,
+        trainer=None if additions is None else InlineTrainer(opened.shelf.store),
+    )
     tape = opened.recipe.tape
     answered = reaction(done.track, opened.case.truth(tape), len(tape))
-    return told(done.errors, done.retrains, done.track) | {"reaction": answered}
+    return told(done.errors, done.retrains, done.track, done.trials) | {"reaction": answered}
 
 
 def incremental(opened: Opened, planner: Planner, arm: Incremental) -> dict[str, Any]:
@@ -252,13 +285,16 @@ def incremental(opened: Opened, planner: Planner, arm: Incremental) -> dict[str,
     return told(float(np.nansum(errors)), 0, Track((), (), tape.block_means(errors)))
 
 
-def told(errors: float, retrains: int, track: Track) -> dict[str, Any]:
+def told(errors: float, retrains: int, track: Track, trials: int = 0) -> dict[str, Any]:
     """Return a schedule's outcome, JSON-ready."""
     return {
         "errors": errors,
         "retrains": retrains,
+        "trials": trials,
         "reaction": None,
         "asked": track.asked,
         "ready": track.ready,
         "errors_by_block": track.errors,
+        "returns": track.returns,
+        "rejected": track.rejected,
     }

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -131,6 +131,47 @@ class Schedule:
 
     total: float
     steps: tuple[Step, ...]
+
+
+def with_returns(
+    problem: Problem, serves: Sequence[int], free: Sequence[int], price: float
+) -> Problem:
+    """Let every decision also return to any model that could have served before it.
+
+    This is a relaxation: whether a schedule ever paid for the model is not asked, since that would
+    take a state for each set of models. So the cheapest schedule costs at most what any schedule
+    costs that returns only to models it had; none can undercut it.
+
+    Parameters
+    ----------
+    problem
+        What can be done without returns.
+    serves, free
+        For each decision, what `Action` says of a return that is asked for there.
+    price
+        Of a return; where a retrain can be had for less, it costs as much as that.
+
+    Examples
+    --------
+    Model 1 is good at steps 1 and 2, model 0 at the others. Going back to it for 1 saves 5:
+
+    >>> losses = np.array([[0.0, 1, 10, 19, 20], [0, 9, 10, 11, 20]])
+    >>> actions = ((Action(model=1, serves=1, price=3.0, free=1),), ())
+    >>> problem = Problem(losses, np.array([1, 3]), actions, first=0)
+    >>> cheapest(problem).total, cheapest(with_returns(problem, [1, 3], [1, 2], 1.0)).total
+    (15.0, 8.0)
+    """
+    models, found = [problem.first], list[tuple[Action, ...]]()
+    waiting: list[Action] = []
+    for at, actions in enumerate(problem.actions):
+        there = [one for one in waiting if one.serves <= problem.decisions[at]]
+        waiting = [one for one in waiting if one.serves > problem.decisions[at]]
+        models += [one.model for one in there if one.model not in models]
+        least = min([price, *(one.price for one in actions)])
+        returns = (Action(model, serves[at], least, free[at]) for model in models)
+        found.append((*actions, *returns))
+        waiting += actions
+    return replace(problem, actions=tuple(found))
 
 
 def cheapest(problem: Problem) -> Schedule:

@@ -9,18 +9,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from benchmarks.arms import Equipped
 from benchmarks.cases import Case
 from benchmarks.findings import StreamFacts
 from benchmarks.peers import RetrainOptBase, RetrainOptLearned, missing
 from benchmarks.spec import AnyArm, AnyEntry, Bench, GeneratorEntry, ScenarioEntry
 from engine.documents import Document, read
 from engine.errors import InputError
-from engine.settings import AllOf, AnyOf, Never, OnAlarm, Retraining, Settings
+from engine.settings import AllOf, AnyOf, Latency, Never, OnAlarm, Retraining, Settings
 from engine.sources.blocks import Source as OpenSource
 from engine.validation import validate
-from scenarios.checks import check_policy
+from scenarios.checks import Loc, check_policy, check_script
 from scenarios.loading import Loaded, load, prepare
 from scenarios.spec import FileSource, GeneratorSource, Scenario, SyntheticSource
+from scenarios.streams import Stream
 
 BLOCK_MIN = 5
 """Fewer records to a block say nothing."""
@@ -112,6 +116,9 @@ def load_grid(path: Path, cache: Path) -> Grid:
         for number, problem in policy_problems(bench, loaded.scenario):
             place = document.place(("policies", number))
             raise InputError(f"policies.{number}: {problem}", place)
+        for number, where, problem in addition_problems(bench, loaded.scenario, stream, block):
+            loc = ("policies", number, *where)
+            raise InputError(f"{'.'.join(map(str, loc))}: {problem}", document.place(loc))
         facts.append(facts_of(loaded.scenario, stream.source, block))
         sources.append(stream.facts)
         notes += [f"{loaded.scenario.name}: {note}" for note in stream.notes]
@@ -213,14 +220,44 @@ def policy_problems(bench: Bench, scenario: Scenario) -> Iterator[tuple[int, str
     for number, arm in enumerate(bench.policies):
         if queues(arm):
             yield number, "queue starts jobs between the decision points; leave it out"
-        if isinstance(arm, OnAlarm | AnyOf | AllOf):
-            for _, message in check_policy(arm, scenario.detectors, ()):
+        policy = arm.policy if isinstance(arm, Equipped) else arm
+        if isinstance(policy, OnAlarm | AnyOf | AllOf):
+            for _, message in check_policy(policy, scenario.detectors, ()):
                 yield number, message
+
+
+def addition_problems(
+    bench: Bench, scenario: Scenario, stream: Stream, block: int
+) -> Iterator[tuple[int, Loc, str]]:
+    """Yield why a gate, tuning or archive does not fit a stream: the policy's number, where, why.
+
+    A window is so many blocks, so what fits one stream may not fit another.
+    """
+    rows = bench.window * block
+    for number, arm in enumerate(bench.policies):
+        if not isinstance(arm, Equipped):
+            continue
+        given = arm.retraining
+        latency = Latency(per_trial=given.per_trial)
+        own = {"first": 1, "window": rows, "latency": latency}
+        own |= {"judge": given.judge, "tuning": given.tuning, "archive": given.archive}
+        try:
+            rules = Retraining.model_validate(own)
+        except ValidationError as error:
+            said = str(error.errors()[0]["ctx"]["error"])
+            yield number, ("retraining",), f"{said}, {bench.window} blocks of {scenario.name}"
+            continue
+        posed = scenario.model_copy(update={"retraining": rules})
+        for loc, message in check_script(posed, stream.source.schema, stream.rows):
+            if loc[0] == "retraining":
+                where = loc if loc[1] != "latency" else ("retraining", "per_trial")
+                yield number, where, f"{message} (stream {scenario.name})"
 
 
 def queues(arm: AnyArm) -> bool:
     """Return whether a policy, or one inside it, keeps requests for later."""
-    return bool(getattr(arm, "queue", False)) or any(map(queues, getattr(arm, "of", ())))
+    inner = (arm.policy,) if isinstance(arm, Equipped) else getattr(arm, "of", ())
+    return bool(getattr(arm, "queue", False)) or any(map(queues, inner))
 
 
 def facts_of(scenario: Scenario, source: OpenSource, block: int) -> StreamFacts:
@@ -252,6 +289,7 @@ def cases_of(bench: Bench, loaded: Loaded, seeds: Sequence[int], block: int) -> 
                 window=bench.window,
                 windows=tuple(dict.fromkeys((bench.window, *bench.windows))),
                 detectors=bench.detectors,
+                shares=bench.prices,
             )
 
 

@@ -7,9 +7,11 @@ import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arms import Equipped
 from benchmarks.assembly import Answered, findings_of
 from benchmarks.crew import Crew
 from benchmarks.findings import Findings
@@ -19,6 +21,7 @@ from benchmarks.table import chunks
 from engine.errors import InputError
 from engine.runlog import locked, tidy, write_json
 from engine.running import check_out, versions
+from engine.settings import Span
 from engine.signals import Stop
 
 MODELS_A_TASK = 8
@@ -117,14 +120,22 @@ def fits(grid: Grid) -> list[Task]:
 def plays(grid: Grid) -> list[Task]:
     """Return the tasks that plan and play, case by case."""
     found = []
+    returns = returns_of(grid)
     for case in grid.cases:
         alphas = tuple(alpha_of(price, case.block) for price in ascending(grid.bench.alphas))
         for lag in grid.bench.latency:
             latency = span_of(lag, case.block)
-            found.append(Task("plan", case, latency=latency, alphas=alphas))
+            found.append(Task("plan", case, latency=latency, alphas=alphas, returns=returns))
             for arm in grid.arms:
                 found.append(Task("play", case, latency=latency, alphas=alphas, arm=arm))
     return found
+
+
+def returns_of(grid: Grid) -> tuple[Span, ...]:
+    """Return how long returns take in arms that a relaxed bound can be found for, each once."""
+    rules = [arm.retraining for arm in grid.arms if isinstance(arm, Equipped)]
+    found = (one.archive.latency for one in rules if one.archive and one.bound == "relaxed")
+    return tuple(dict.fromkeys(found))
 
 
 class Kept:
@@ -201,6 +212,7 @@ def write(out: Path, findings: Findings) -> Mapping[str, Any]:
     """Write the report's files and return the content of `summary.json`, which comes last."""
     from benchmarks import report
     from benchmarks.statistics import summarise
+    from benchmarks.twins import twins
 
     summary = summarise(findings)
     texts = {
@@ -212,7 +224,7 @@ def write(out: Path, findings: Findings) -> Mapping[str, Any]:
         partial = out / f".{name}.partial"
         partial.write_text(text, encoding="utf-8")
         partial.replace(out / name)
-    content = summary.as_json()
+    content = summary.as_json() | {"additions": [asdict(twin) for twin in twins(findings)]}
     write_json(out / "summary.json", content)
     tidy(out)
     return content

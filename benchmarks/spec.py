@@ -13,6 +13,8 @@ from pydantic import (
     model_validator,
 )
 
+from benchmarks.arms import Equipped, Shares, name_equipped
+from benchmarks.findings import TUNED
 from benchmarks.incremental import Incremental
 from benchmarks.peers import RetrainOptBase, RetrainOptLearned
 from engine.batch import Task
@@ -200,11 +202,12 @@ Lags = Annotated[
 
 # --- policies -------------------------------------------------------------------------------
 
-AnyArm = AnyPolicy | Incremental | RetrainOptBase | RetrainOptLearned
+AnyArm = AnyPolicy | Incremental | RetrainOptBase | RetrainOptLearned | Equipped
 ArmName = PolicyName | Literal["incremental", "retrainopt_base", "retrainopt_learned"]
 ArmSetting = Annotated[
     Annotated[AnyArm, Field(discriminator="kind")],
     BeforeValidator(spell_out, json_schema_input_type=AnyArm | ArmName),
+    BeforeValidator(name_equipped, json_schema_input_type=AnyArm | ArmName),
 ]
 
 
@@ -217,6 +220,8 @@ def label_of(arm: AnyArm) -> str:
     >>> label_of(OnAdwin(kind="adwin")), label_of(Every(kind="every", blocks=5, budget=3))
     ('adwin', 'every 5 blocks budget=3')
     """
+    if isinstance(arm, Equipped):
+        return arm.name or " + ".join([label_of(arm.policy), *arm.retraining.parts])
     said = _said(arm)
     if isinstance(arm, Every) and arm.blocks is not None:
         said = [f"{arm.blocks} block{'s' * (arm.blocks > 1)}", *said]
@@ -238,6 +243,12 @@ def _said(settings: Settings) -> list[str]:
     return said
 
 
+def _named(given: tuple[AnyArm, ...], labels: list[str], label: str) -> str:
+    """Return what can be done about two policies of one label, where they can have names."""
+    twins = (one for one, mine in zip(given, labels, strict=True) if mine == label)
+    return "; give them names" if any(isinstance(one, Equipped) for one in twins) else ""
+
+
 # --- the whole ------------------------------------------------------------------------------
 
 
@@ -247,6 +258,7 @@ class Bench(Settings):
     `blocks` cuts each stream in so many; policies decide at the end of each. `window` is the
     training window, in blocks, and `windows` those that hindsight may choose from. `latency` and
     `label_delay` are in blocks, or durations; without `label_delay` a scenario keeps its own.
+    `prices` says what trials of tuning and returns to earlier models cost, as shares of a retrain.
     """
 
     name: Name
@@ -260,6 +272,7 @@ class Bench(Settings):
     label_delay: Lags | None = None
     model: Annotated[Model, BeforeValidator(spell_out)] = CatBoostModel()
     detectors: tuple[DetectorSetting, ...] = ()
+    prices: Shares = Shares()
     policies: Annotated[tuple[ArmSetting, ...], Field(min_length=1)]
 
     @field_validator("policies")
@@ -268,7 +281,9 @@ class Bench(Settings):
         labels = [label_of(one) for one in given]
         for label in labels:
             if labels.count(label) > 1:
-                raise ValueError(f"{label} stands there twice")
+                raise ValueError(f"{label} stands there twice{_named(given, labels, label)}")
+            if label == TUNED:
+                raise ValueError(f"{label} is the name of the best fixed period; give another")
         return given
 
     @model_validator(mode="after")

@@ -100,6 +100,8 @@ def read_cells(path: Path) -> list[Cell]:
             cell: Cell = {name: line[name] for name in TEXTS}
             cell |= {name: float(line[name]) for name in NUMBERS}
             cell |= {name: float(line[name]) if line[name] else None for name in MAYBE}
+            if None in line.values():
+                raise ValueError("the line is cut short")
         except (KeyError, TypeError, ValueError):
             raise InputError(
                 "is damaged (a value is missing or none)", f"{path}:{number}"

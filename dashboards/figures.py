@@ -227,7 +227,36 @@ def job_traces(lanes: Lanes, run: int, palette: Palette) -> list[dict[str, Any]]
             "symbol": [symbols[jobs[at]["outcome"]] for at in ended],
         },
     }  # fmt: skip
-    return [bars, verdicts]
+    return [bars, verdicts, *return_traces(lanes, run, palette)]
+
+
+def return_traces(lanes: Lanes, run: int, palette: Palette) -> list[dict[str, Any]]:
+    """Return marks for the returns to earlier models, if there are any.
+
+    Examples
+    --------
+    >>> back = {"i": 4, "seq": 9, "asked": 8, "model": 0, "replaces": 3, "kind": "reused"}
+    >>> return_traces({"returns": [back]}, 0, PALETTES["light"])[0]["text"]
+    ['model 0 serves again from 9']
+    >>> return_traces({"returns": []}, 0, PALETTES["light"])
+    []
+    """
+    back = lanes["returns"]
+    if not back:
+        return []
+    return [
+        {
+            "type": "scatter", "mode": "markers", "name": "return", "showlegend": False,
+            "x": [one["seq"] for one in back], "y": [0.5] * len(back),
+            "text": [f"model {one['model']} serves again from {one['seq']:,}" for one in back],
+            "hovertemplate": "%{text}<extra></extra>",
+            "customdata": [[run, one["i"], one["seq"]] for one in back],
+            "marker": {
+                "color": palette.good, "size": 10, "symbol": "triangle-left-open",
+                "line": {"width": 2},
+            },
+        }
+    ]  # fmt: skip
 
 
 def strip_traces(lanes: Lanes, run: int, colour: str, palette: Palette) -> list[dict[str, Any]]:

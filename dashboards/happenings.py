@@ -59,6 +59,7 @@ def told(events: Sequence[Event], known: bool, window: int) -> dict[str, Any]:
     return {
         **shown(events, happened, judged),
         "jobs": jobs_of(events),
+        "returns": returns_of(events),
         "drifts": drifts_of(events, first),
         "faults": faults_of(events),
         "false_alarms": false,
@@ -168,6 +169,9 @@ def label_of(event: Event) -> str:
     'empty poll (art)'
     >>> label_of({"kind": "rejected", "model": 3, "champion_error": 0.25, "challenger_error": 0.5})
     'model 3 rejected: 0.5 against 0.25'
+    >>> label_of({"kind": "reused", "model": 0, "replaces": 3, "best_error": 0.05,
+    ...           "champion_error": 0.97})
+    'model 0 serves again instead of model 3: 0.05 against 0.97'
     """
     model = f"model {event.get('model')}"
     match event["kind"]:
@@ -185,10 +189,11 @@ def label_of(event: Event) -> str:
         case "request_dropped":
             text = f"request dropped: model {event.get('pending')} is in training"
         case "job_started":
-            text = f"{model} asked for: {event['reason']}"
+            text = f"{model} asked for{_tuned(event)}: {event['reason']}"
         case "job_ready":
             trees = event.get("trees")
             text = f"{model} ready" + (f": {trees} trees" if trees is not None else "")
+            text += _tuned(event)
         case "job_failed":
             text = f"{model} failed: {event['reason']}"
         case "promoted":
@@ -196,7 +201,12 @@ def label_of(event: Event) -> str:
             text = f"{model} replaces model {old}" if old is not None else f"{model} begins"
             text += _scores(event)
         case "rejected":
-            text = f"{model} rejected{_scores(event)}"
+            text = f"{model} rejected{_scores(event)}{_broken(event)}"
+        case "reused" | "rollback":
+            old = event.get("replaces")
+            text = f"{model} serves again{f' instead of model {old}' if old is not None else ''}"
+            text = f"rollback: {text}" if event["kind"] == "rollback" else text
+            text += _scores(event, "best_error")
         case "alert":
             text = f"{event.get('alert')} {event.get('state', '')}: {event.get('message', '')}"
         case "anomaly":
@@ -207,16 +217,58 @@ def label_of(event: Event) -> str:
     return text if len(text) <= LABEL_MAX else f"{text[: LABEL_MAX - 1]}…"
 
 
-def _scores(event: Event) -> str:
-    scores = event.get("challenger_error"), event.get("champion_error")
+def _scores(event: Event, own: str = "challenger_error") -> str:
+    scores = event.get(own), event.get("champion_error")
     return f": {scores[0]:.3g} against {scores[1]:.3g}" if None not in scores else ""
+
+
+def _broken(event: Event) -> str:
+    """Return which guard rails kept a model out, or that the test could not tell."""
+    if event.get("broken"):
+        return f"; guarded by {', '.join(map(str, event['broken']))}"
+    return f"; p = {event['p_value']:.2g}" if event.get("p_value") is not None else ""
+
+
+def _tuned(event: Event) -> str:
+    """Return how a model is tuned, or was."""
+    tuning = event.get("tuning")
+    if not isinstance(tuning, Mapping) or not tuning.get("trials"):
+        return ""
+    said = f", tuned in {tuning['trials']} trials"
+    scores = tuning.get("default_value"), tuning.get("value")
+    return said + (f" ({scores[0]:.3g} to {scores[1]:.3g})" if None not in scores else "")
 
 
 ENDS = {"promoted": "promoted", "rejected": "rejected", "job_failed": "failed"}
 
 
+def returns_of(events: Sequence[Event]) -> list[dict[str, Any]]:
+    """Return when earlier models came back, and how much of that was asked of the archive.
+
+    Examples
+    --------
+    >>> back = {"kind": "reused", "seq": 9, "model": 0, "replaces": 3, "asked": 8}
+    >>> returns_of([back])
+    [{'i': 0, 'seq': 9, 'asked': 8, 'model': 0, 'replaces': 3, 'kind': 'reused'}]
+    """
+    return [
+        {
+            "i": at,
+            "seq": event["seq"],
+            "asked": event.get("asked", event["seq"]),
+            "model": event.get("model"),
+            "replaces": event.get("replaces"),
+            "kind": event["kind"],
+        }
+        for at, event in enumerate(events)
+        if event["kind"] in ("reused", "rollback")
+    ]
+
+
 def jobs_of(events: Sequence[Event]) -> list[dict[str, Any]]:
     """Return the training jobs, each from the request to what became of it.
+
+    One that is tuned has its `trials`.
 
     Examples
     --------
@@ -236,7 +288,10 @@ def jobs_of(events: Sequence[Event]) -> list[dict[str, Any]]:
                 "outcome": "pending",
                 "reason": event["reason"][:LABEL_MAX],
             }
-        elif kind in ENDS and model in jobs:
+        tuning = event.get("tuning")
+        if kind in ("job_started", "job_ready") and model in jobs and isinstance(tuning, Mapping):
+            jobs[event["model"]] |= {"trials": tuning.get("trials", 0)}
+        if kind in ENDS and model in jobs:
             jobs[model] |= {"ready": event["seq"], "outcome": ENDS[kind]}
     return list(jobs.values())
 

@@ -42,9 +42,9 @@ def lanes(opened: Opened, stream: str, bins: int = 2000) -> Lanes:
     the error against, as a line with steps, or None. `events` have `i` (their place in the
     stream's events), `seq`, `time`, `kind` and `label`, some `of_seq`, `model`, `until`, `on`,
     and alarms, if `truth_known`, `false` and `drift` (the start of the drift that they belong
-    to); `left_out` counts those beyond 5,000. Then `jobs`, `drifts`, `faults`, `false_alarms`
-    (their number from a record on), `found` (start and first alarm of each found drift),
-    `prices`, `scoring_window`, `version`.
+    to); `left_out` counts those beyond 5,000. Then `jobs`, `returns` (to earlier models), `drifts`,
+    `faults`, `false_alarms` (their number from a record on), `found` (start and first alarm of
+    each found drift), `prices`, `scoring_window`, `version`.
 
     Parameters
     ----------
@@ -228,8 +228,8 @@ def figures_at(lanes: Lanes, seq: int) -> dict[str, Any]:
     `error_now`, `baseline_now`, `errors`, `baseline_errors`, `model`; `drift` (start of the newest
     one) with its `delay` (so far, if no alarm has found it) and `detection` (``open``, ``found``
     or ``missed``), `lost` (errors of the champion since that drift beyond those at the rate
-    before it), `false_alarms`, `retrains` and what is `spent` on them, `cost`. What is undefined
-    is None.
+    before it), `false_alarms`, `retrains` and what is `spent` on them, on trials of tuning and on
+    returns to earlier models, `cost`. What is undefined is None.
 
     Parameters
     ----------
@@ -242,7 +242,8 @@ def figures_at(lanes: Lanes, seq: int) -> dict[str, Any]:
     --------
     >>> lanes = {"records": 4, "bin": 2, "window_error": [0.5, 0.5], "window_baseline": [0.5, 1.0],
     ...          "cum_error": [1.0, 2.0], "cum_baseline": [1.0, 3.0], "scored": [2, 4],
-    ...          "model": [[0, 0]], "jobs": [], "drifts": [], "false_alarms": [[3, 1]],
+    ...          "model": [[0, 0]], "jobs": [], "returns": [], "drifts": [],
+    ...          "false_alarms": [[3, 1]],
     ...          "truth_known": True, "scoring_window": 100, "prices": {"error": 2, "retrain": 9}}
     >>> found = figures_at(lanes, 2)
     >>> found["error_now"], found["errors"], found["false_alarms"], found["cost"]
@@ -250,8 +251,11 @@ def figures_at(lanes: Lanes, seq: int) -> dict[str, Any]:
     """
     at, prices = last_bin(lanes, seq), lanes["prices"]
     errors = lanes["cum_error"][at] if at >= 0 else 0.0
-    paid = sum(not job["first"] and job["asked"] <= seq for job in lanes["jobs"])
-    spent = paid * prices["retrain"]
+    jobs = [job for job in lanes["jobs"] if not job["first"] and job["asked"] <= seq]
+    trials = sum(job.get("trials", 0) for job in jobs)
+    reused = sum(one["kind"] == "reused" and one["seq"] <= seq for one in lanes["returns"])
+    spent = len(jobs) * prices["retrain"] + trials * prices.get("trial", 0)
+    spent = round(spent + reused * prices.get("reuse", 0), DIGITS)
     false = newest(lanes["false_alarms"], seq)
     return {
         "error_now": lanes["window_error"][at] if at >= 0 else None,
@@ -261,7 +265,7 @@ def figures_at(lanes: Lanes, seq: int) -> dict[str, Any]:
         "model": newest(lanes["model"], seq),
         **_drift_at(lanes, seq),
         "false_alarms": (false or 0) if lanes["truth_known"] else None,
-        "retrains": paid,
+        "retrains": len(jobs),
         "spent": spent,
         "cost": round(errors * prices["error"] + spent, DIGITS),
     }

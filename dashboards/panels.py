@@ -157,8 +157,10 @@ def duel(told: Told) -> list[Any]:
     if not scores:
         return []
     ended = next(
-        (one["seq"] for one in told["chain"] if one["kind"] in ("promoted", "rejected")), 0
+        (one["seq"] for one in told["chain"] if one["kind"] in ("promoted", "rejected", "reused")),
+        0,
     )
+    back = any(one["kind"] == "reused" for one in told["chain"])
     own, other = scores["challenger_error"], scores["champion_error"]
     judge = scores["judge"]
     text = judge if isinstance(judge, str) else said(judge)
@@ -184,9 +186,28 @@ def duel(told: Told) -> list[Any]:
             html.P(
                 f"error on {said(scores['judged_rows'])} records; judge: {text}", className="said"
             ),
+            *[html.P(one, className="said") for one in tests(scores)],
         ]
-    title = f"Challenger against champion: {after['outcome'] if after else 'pending'}"
+    outcome = "serves again" if back else after["outcome"] if after else "pending"
+    title = f"{'Earlier model' if back else 'Challenger'} against champion: {outcome}"
     return [html.Div([html.H3(title), *body], **later(ended))]
+
+
+def tests(scores: Mapping[str, Any]) -> list[str]:
+    """Return what a judge found besides the errors, in sentences.
+
+    >>> tests({"wins": 5, "losses": 5, "p_value": 0.623, "broken": ["size"], "extensions": [{}]})
+    ['better on 5, worse on 5: p = 0.623', 'kept out by its size', 'looked at 2 times']
+    """
+    found = []
+    if scores.get("p_value") is not None:
+        both = f"better on {said(scores.get('wins'))}, worse on {said(scores.get('losses'))}"
+        found.append(f"{both}: p = {said(scores['p_value'])}")
+    if scores.get("broken"):
+        found.append(f"kept out by its {' and '.join(map(str, scores['broken']))}")
+    if scores.get("extensions"):
+        found.append(f"looked at {1 + len(scores['extensions'])} times")
+    return found
 
 
 def models(told: Told) -> list[Any]:

@@ -28,7 +28,10 @@ SAMPLE = {
 """What is needed of a sample; one that is something else is passed over."""
 Truth = dict[tuple[int, int], int | None] | None
 OWN = ("model", "judge", "judged_rows", "champion_error", "challenger_error")
+MORE = ("wins", "losses", "p_value", "broken", "extensions")
 ENDS = ("promoted", "rejected", "job_failed")
+BACK = ("reused", "rollback")
+"""An earlier model serves again: its number tells of its training, long ago."""
 
 
 def why(opened: Opened, stream: str, event_index: int) -> dict[str, Any]:
@@ -69,7 +72,8 @@ def why(opened: Opened, stream: str, event_index: int) -> dict[str, Any]:
     decision, job = linked.get("decision"), linked.get("job_started")
     alarms = [at for at in chain if events[at]["kind"] == "alarm"]
     number = event_index if event["kind"] == "alarm" else max(alarms, default=None)
-    after = job["model"] if job else None
+    back = next((linked[kind] for kind in BACK if kind in linked), None)
+    after = (back or job or {}).get("model")
     before = _champion(events, event_index, after)
     low, high = max(0, event_index - NEIGHBOURS), event_index + NEIGHBOURS + 1
     return {
@@ -152,7 +156,7 @@ def chain_of(events: Sequence[Event], at: int) -> list[int]:
         decision = _answer(events, at)
     elif kind == "decision":
         decision = at
-    elif kind == "request_dropped":
+    elif kind == "request_dropped" or kind in BACK:
         decision = _last_decision(events, at)
     elif events[at].get("model") is not None and kind != "anomaly":
         job = _first(events, 0, "job_started", model=events[at]["model"])
@@ -219,7 +223,9 @@ def _came_of(events: Sequence[Event], decision: int) -> int | None:
         event = events[at]
         if event["kind"] == "request_dropped" and event["seq"] == seq:
             return at
-        if event["kind"] == "job_started" and (event["seq"] == seq or event["reason"] == reason):
+        if event["kind"] in ("job_started", "reused") and (
+            event["seq"] == seq or event["reason"] == reason
+        ):
             return at
         if event["kind"] == "decision":
             return None
@@ -280,7 +286,7 @@ def _champion(events: Sequence[Event], at: int, challenger: int | None) -> int |
     """Return the model that served just before an event, or before its challenger did."""
     for before in range(at, -1, -1):
         event = events[before]
-        if event["kind"] == "promoted":
+        if event["kind"] in ("promoted", *BACK):
             replaced: int | None = event.get("replaces")
             return replaced if event["model"] == challenger else int(event["model"])
     return None
@@ -362,9 +368,13 @@ def _parameters(events: Sequence[Event], given: Any, number: int | None) -> dict
 
 
 def _scores(linked: Mapping[str, Event]) -> dict[str, Any] | None:
-    """Return what the judge said: errors of champion and challenger."""
+    """Return what the judge said, or the archive: errors of champion and challenger."""
     verdict = linked.get("promoted") or linked.get("rejected")
-    return {key: verdict.get(key) for key in OWN} if verdict else None
+    back = linked.get("reused")
+    if back is not None:
+        own = {"judge": "archive", "challenger_error": back.get("best_error")}
+        return {**{key: back.get(key) for key in (*OWN, *MORE)}, **own}
+    return {key: verdict.get(key) for key in (*OWN, *MORE)} if verdict else None
 
 
 # --- records --------------------------------------------------------------------------------

@@ -6,19 +6,24 @@ optimisation and may not change any result.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from engine.errors import EngineError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Codes = NDArray[np.int32]
 Bools = NDArray[np.bool_]
+Places = NDArray[np.intp]
 Labels = NDArray[Any]
 """Classification: objects, `str` or None where there is none. Regression: float64 with NaN."""
+
+Other = TypeVar("Other")
 
 Task = Literal["classification", "regression"]
 MISSING = -1
@@ -287,6 +292,51 @@ def concat(batches: Sequence[Batch]) -> Batch:
         late_micros=np.concatenate([batch.late_micros for batch in batches]),
         marks=tuple(mark for batch in batches for mark in batch.marks),
     )
+
+
+def batch_rows(schema: Schema) -> int:
+    """Return how many records of a schema make a good batch: some thousand, a megabyte or so.
+
+    Examples
+    --------
+    >>> batch_rows(Schema(("x", "y"), ())), batch_rows(Schema(tuple(map(str, range(5000))), ()))
+    (8192, 209)
+    """
+    return max(64, min(8192, 2**20 // len(schema.features)))
+
+
+def gathered(items: Iterable[Batch | Other], rows: int) -> Iterator[Batch | Other]:
+    """Join consecutive batches of a stream until each has `rows` records: every call has its price.
+
+    Anything that is no batch, the end and an error come after all the records before them.
+
+    Examples
+    --------
+    >>> b = plain_batch({"x": [0.0] * 5}, ["a"] * 5)
+    >>> found = list(gathered([b[:1], b[1:2], b[2:4], None, b[4:]], 3))
+    >>> [item and len(item) for item in found]
+    [4, None, 1]
+    """
+    held: list[Batch] = []
+    count, failure = 0, None
+    try:
+        for item in items:
+            if isinstance(item, Batch):
+                held.append(item)
+                count += len(item)
+                if count < rows:
+                    continue
+            if held:
+                yield concat(held)
+                held, count = [], 0
+            if not isinstance(item, Batch):
+                yield item
+    except EngineError as error:
+        failure = error
+    if held:
+        yield concat(held)
+    if failure is not None:
+        raise failure
 
 
 def plain_batch(

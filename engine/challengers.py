@@ -9,22 +9,25 @@ from typing import Any
 from engine.extras import Bins, profile
 from engine.history import Extent, History, Moment, Rows
 from engine.pace import Pace
-from engine.settings import Engine, Holdout
-from engine.training.jobs import Fitted, Job, Predictor, Trainer
-from engine.training.judge import judge
+from engine.settings import CatBoostModel, Engine, Holdout, Shadow
+from engine.training.jobs import Job, Params, Predictor, Study, Trainer
+from engine.training.judge import Verdict, judge
+from engine.training.tune import why_not
 from engine.watch import Reference
 
 
 @dataclass(frozen=True, slots=True)
 class Challenger:
-    """A model in the making.
+    """A model in the making, or an earlier champion that is about to come back.
 
     Parameters
     ----------
     number
         Its number in the run; model 0 is the first.
-    job, job_id
-        What it is trained on; kept so that the job can be asked for again after a crash.
+    job
+        What it is trained on; None if it comes back.
+    job_id
+        The id of its job.
     extent
         Which rows it is fitted on, and the arrival at which it was asked for.
     ready
@@ -35,16 +38,22 @@ class Challenger:
         Its training window in figures, for the feature detectors.
     profile
         Its training window in histograms, for the samples around alarms.
+    tuning
+        How it is tuned, or why it is not, JSON-ready; None if that was not asked for.
+    returns
+        What an earlier champion was held against, JSON-ready.
     """
 
     number: int
-    job: Job
+    job: Job | None
     job_id: str
-    extent: Extent
+    extent: Extent | None
     ready: Moment
     labels: int
     reference: Reference | None
     profile: dict[str, Bins]
+    tuning: Mapping[str, Any] | None = None
+    returns: Mapping[str, Any] | None = None
 
 
 def window_bounds(rows: Rows) -> dict[str, int | None]:
@@ -66,50 +75,94 @@ def challenge(
     seed: int,
     code_root: str,
     first: bool,
+    warm: tuple[Params, ...] | None = None,
 ) -> Challenger:
-    """Submit the job for a new model on `rows`; the first has no judge to withhold rows for."""
+    """Submit the job for a new model on `rows`; the first has no judge to withhold rows for.
+
+    With `warm`, its settings are tuned, beginning with these.
+    """
     rule = engine.retraining.judge
     withheld = rule.holdout if isinstance(rule, Holdout) and not first else 0
     kept = max(0, len(rows) - withheld)
     begin = int(rows.seqs[0]) if len(rows) else asked.seq
     end = int(rows.seqs[kept]) if kept < len(rows) else asked.seq + 1
     rows = rows[:kept]
-    job = Job(rows.table, rows.labels, engine.model, seed, code_root)
+    study, tuning = _studied(engine, rows, warm)
+    job = Job(rows.table, rows.labels, engine.model, seed, code_root, study)
     return Challenger(
         number,
         job,
         trainer.submit(job),
         Extent(asked, begin, end),
-        pace.ready(number, asked, len(rows)),
+        pace.ready(number, asked, len(rows), study.tuning.trials if study else 0),
         labels,
         Reference.of(rows.table) if len(rows) else None,
         profile(rows.table),
+        tuning,
     )
+
+
+def _studied(
+    engine: Engine, rows: Rows, warm: tuple[Params, ...] | None
+) -> tuple[Study | None, dict[str, Any] | None]:
+    """Return how a job is tuned, and what its event tells of that."""
+    tuning = engine.retraining.tuning
+    if warm is None or tuning is None or not isinstance(engine.model, CatBoostModel):
+        return None, None
+    why = why_not(rows.table, rows.labels, tuning)
+    if why:
+        return None, {"trials": 0, "why_not": why}
+    return Study(tuning, warm, engine.labels.scale), {"trials": tuning.trials}
 
 
 def verdict(
     engine: Engine,
-    challenger: Challenger,
-    fitted: Fitted,
-    champion: Predictor,
-    champion_extent: Extent | None,
+    models: tuple[Predictor, Predictor],
+    extents: tuple[Extent | None, Extent | None],
     history: History,
     until: Moment,
-) -> tuple[bool, Mapping[str, Any]]:
-    """Return whether the challenger is promoted, and the figures of the verdict, JSON-ready.
+    *,
+    size: int | None,
+    since: int,
+    looks: int,
+) -> tuple[Verdict, dict[str, Any]]:
+    """Return what becomes of the challenger, and the figures of the verdict, JSON-ready.
 
-    They are compared on the rows known at `until` that neither of them was fitted on.
+    Parameters
+    ----------
+    engine
+        The settings, whose judge is not ``always_promote``.
+    models, extents
+        The champion and the challenger, and which rows they were fitted on.
+    history
+        The past. With a holdout they are compared on the rows that neither was fitted on, in the
+        shadow on the records that both answered.
+    until
+        What is known by then counts.
+    size
+        The challenger's trees × depth, if it has trees.
+    since
+        The first record that the challenger was asked along for, in the shadow.
+    looks
+        How often it was judged before.
     """
-    rule = engine.retraining.judge
-    if not isinstance(rule, Holdout):
-        return True, {"judge": "always_promote"}
-    rows = history.unseen(challenger.extent, until, champion_extent)
+    rule, (ours, theirs) = engine.retraining.judge, extents
+    assert isinstance(rule, Holdout | Shadow)
+    if isinstance(rule, Shadow):
+        rows = history.since(since, until)
+    else:
+        assert theirs is not None
+        rows = history.unseen(theirs, until, ours)
     found = judge(
-        champion, fitted.predictor, rows.table, rows.labels, engine.labels.scale, rule.margin
+        *models,
+        rows.table,
+        rows.labels,
+        engine.labels.scale,
+        rule,
+        size=size,
+        last=looks + 1 >= rule.looks,
     )
-    return found.promote, {
-        "judge": {"holdout": rule.holdout, "margin": rule.margin},
-        "judged_rows": found.rows,
-        "champion_error": found.champion_error if found.rows else None,
-        "challenger_error": found.challenger_error if found.rows else None,
-    }
+    mode = "holdout" if isinstance(rule, Holdout) else "shadow"
+    asked = {mode: getattr(rule, mode), "margin": rule.margin}
+    asked |= rule.model_dump(exclude_defaults=True, exclude={mode, "margin"})
+    return found, {"judge": asked, **found.figures(rule)}

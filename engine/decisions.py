@@ -7,7 +7,7 @@ from engine.events import Alarm
 from engine.history import Moment
 from engine.policies import Decision, View
 from engine.state import Desk, Segment
-from engine.swaps import start, tell
+from engine.swaps import begin, tell
 
 
 def decide(desk: Desk, segment: Segment) -> int:
@@ -17,7 +17,7 @@ def decide(desk: Desk, segment: Segment) -> int:
     if state.queued is not None and state.challenger is None:
         tell(desk, segment, arrival)
         decision, state.queued = state.queued, None
-        stop = min(stop, start(desk, segment, arrival, decision.window, decision.reason))
+        stop = min(stop, begin(desk, segment, arrival, decision))
     while (arrival := _next_call(desk, segment, arrival)) < stop:
         tell(desk, segment, arrival)
         view = _view(desk, segment, arrival)
@@ -89,7 +89,7 @@ def _request(desk: Desk, segment: Segment, arrival: int, decision: Decision) -> 
     }
     desk.emit("decision", arrival, time, details)
     if state.challenger is None:
-        return start(desk, segment, arrival, decision.window, decision.reason)
+        return begin(desk, segment, arrival, decision)
     if decision.queue and state.queued is None:
         state.queued = decision
     else:

@@ -7,15 +7,17 @@ than the detection itself. Features are looked at around alarms instead, in samp
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from engine.batch import Ints, Table
+from engine.batch import Table
 from engine.events import Alarm
 
 STRIDE_MIN = 100
@@ -32,6 +34,9 @@ FEATURES_MAX = 10
 """How many features a sample has histograms of."""
 LEVELS = 9
 """How many levels of a categorical feature have a bin of their own."""
+TEXTS_MAX = 4096
+"""Of so many bins the text is kept: it is the same in each sample of a champion."""
+ENCODE = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 # --- traces ---------------------------------------------------------------------------------
@@ -135,9 +140,15 @@ class Bins:
             tops = [counts.pop(level, 0) for level in self.levels]
             return _shares([*tops, sum(counts.values()), missing])
         values = table.number(name)
-        bins: Ints = np.searchsorted(self.edges, values, side="left")
-        bins[np.isnan(values)] = len(self.edges) + 1
-        return _shares(np.bincount(bins, minlength=len(self.edges) + 2).tolist())
+        bins = np.array(self.edges).searchsorted(values, side="left")
+        counts = np.bincount(bins, minlength=len(self.edges) + 2).tolist()
+        counts[-1] = int(np.count_nonzero(values != values))  # NaN is sorted behind all edges
+        counts[-2] -= counts[-1]
+        return _shares(counts)
+
+    def text(self) -> str:
+        """Return the part of a sample's JSON that says what the bins are."""
+        return ENCODE({"bins": self.names(), "reference": self.shares})[1:-1]
 
 
 def _count_levels(table: Table, name: str) -> dict[str | None, int]:
@@ -149,8 +160,8 @@ def _count_levels(table: Table, name: str) -> dict[str | None, int]:
 
 
 def _shares(counts: Sequence[int]) -> tuple[float, ...]:
-    shares = np.array(counts) / max(1, sum(counts))
-    return tuple(np.round(shares, 6).tolist())
+    whole = max(1, sum(counts))
+    return tuple([round(count / whole * 1e6) / 1e6 for count in counts])
 
 
 def profile(table: Table) -> dict[str, Bins]:
@@ -161,8 +172,8 @@ def profile(table: Table) -> dict[str, Bins]:
 # --- samples --------------------------------------------------------------------------------
 
 
-def sample(alarm: Alarm, n: int, arrived: Table, reference: Mapping[str, Bins]) -> dict[str, Any]:
-    """Return what the stream looked like at an alarm, JSON-ready.
+def sample(alarm: Alarm, n: int, arrived: Table, reference: Mapping[str, Bins]) -> str:
+    """Return what the stream looked like at an alarm, as a line of JSON without the newline.
 
     Parameters
     ----------
@@ -179,7 +190,7 @@ def sample(alarm: Alarm, n: int, arrived: Table, reference: Mapping[str, Bins]) 
     --------
     >>> from engine.batch import table_of
     >>> table = table_of({"x": [0.0, 1.0]})
-    >>> found = sample(Alarm(7, 5, "adwin", "error"), 3, table, profile(table))
+    >>> found = json.loads(sample(Alarm(7, 5, "adwin", "error"), 3, table, profile(table)))
     >>> found["records"]
     [{'seq': 6, 'features': {'x': 0.0}}, {'seq': 7, 'features': {'x': 1.0}}]
     >>> found["features"]["x"]["recent"]
@@ -188,7 +199,7 @@ def sample(alarm: Alarm, n: int, arrived: Table, reference: Mapping[str, Bins]) 
     schema = arrived.schema
     order = dict.fromkeys([alarm.feature, *schema.features] if alarm.feature else schema.features)
     wanted = [name for name in order if name in reference][:FEATURES_MAX]
-    return {
+    head = {
         "seq": alarm.seq,
         "of_seq": alarm.of_seq,
         "n": n,
@@ -196,24 +207,26 @@ def sample(alarm: Alarm, n: int, arrived: Table, reference: Mapping[str, Bins]) 
         "on": alarm.on,
         "feature": alarm.feature,
         "records": _records(arrived[-RECORDS:], alarm.seq),
-        "features": {
-            name: {
-                "bins": reference[name].names(),
-                "reference": list(reference[name].shares),
-                "recent": list(reference[name].shares_of(arrived, name)),
-            }
-            for name in wanted
-        },
     }
+    figures = []
+    for name in wanted:
+        recent = ENCODE(reference[name].shares_of(arrived, name))
+        figures.append(f'{ENCODE(name)}:{{{_text_of(reference[name])},"recent":{recent}}}')
+    return f'{ENCODE(head)[:-1]},"features":{{{",".join(figures)}}}}}'
+
+
+_text_of = lru_cache(TEXTS_MAX)(Bins.text)
 
 
 def _records(table: Table, last: int) -> list[dict[str, Any]]:
     """Return records, the last of which is number `last`, with null for what is no number."""
-    numbers = table.numbers.astype(object)
-    numbers[~np.isfinite(table.numbers)] = None
-    texts = [table.texts(name) for name in table.schema.categorical]
-    rows = np.column_stack([numbers, *texts]).tolist()
+    numbers: list[list[Any]] = table.numbers.tolist()
+    for row, at in np.argwhere(~np.isfinite(table.numbers)).tolist():
+        numbers[row][at] = None
+    columns = [table.texts(name).tolist() for name in table.schema.categorical]
+    texts = list(zip(*columns, strict=True)) or [()] * len(table)
+    rows = zip(numbers, texts, strict=True)
     return [
-        {"seq": seq, "features": dict(zip(table.schema.features, row, strict=True))}
-        for seq, row in enumerate(rows, start=last - len(table) + 1)
+        {"seq": seq, "features": dict(zip(table.schema.features, (*values, *words), strict=True))}
+        for seq, (values, words) in enumerate(rows, start=last - len(table) + 1)
     ]

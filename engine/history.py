@@ -3,8 +3,8 @@
 Memory is bounded by the window and by the labels that are still to come.
 
 Rows enter with their labels, but a row counts only from the moment its label is known. Holding
-a label early is safe because nothing but `window` and `unseen` reads it, and both ask for the
-moment first. Features are known on arrival; `arrived` hands those out without the labels.
+a label early is safe because nothing but `window`, `unseen` and `since` reads it, and they ask for
+the moment first. Features are known on arrival; `arrived` hands those out without the labels.
 """
 
 from __future__ import annotations
@@ -165,6 +165,11 @@ class History:
         if champion is not None:
             wanted &= ~rows.fitted(champion)
         return rows[wanted]
+
+    def since(self, first: int, until: Moment) -> Rows:
+        """Return the rows from record `first` on whose labels are known at `until`."""
+        rows = self._all()
+        return rows[(rows.seqs >= first) & rows.known_at(until)]
 
     def arrived(self, seq: int) -> Table:
         """Return the features of the newest `RECENT_ROWS` records that have arrived by `seq`.

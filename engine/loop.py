@@ -22,13 +22,14 @@ from operator import attrgetter
 
 import numpy as np
 
+from engine.alerts.rounds import Facts, sentinel_of
 from engine.batch import FOREVER, Batch, Floats, Ints, Labels, Mark, Schema
 from engine.decisions import decide
 from engine.errors import EngineError
 from engine.events import Alarm, Note
 from engine.extras import ERRORS, TracePoint, profile, stride_of
 from engine.history import History, Moment
-from engine.ledger import NO_MODEL, UNDATED, Outcomes, in_order, join
+from engine.ledger import NO_MODEL, UNDATED, Coded, Outcomes, in_order, join
 from engine.losses import prediction_errors
 from engine.pace import OPEN, Declared, Pace
 from engine.policies import Policy, Wake, build, with_needed
@@ -101,6 +102,7 @@ class Loop:
             FeatureWatch(detectors, schema, seed),
             policy.initial(),
             first_due=engine.retraining.first,
+            sentinel=sentinel_of(engine.alerts),
         )
         models = {} if initial is None else {INITIAL: initial}
         if initial is not None:
@@ -148,7 +150,7 @@ class Loop:
             if not models_ready(self.desk) or not swap(self.desk, batch, now):
                 break
             end = len(batch)
-            if state.challenger is not None:
+            if state.challenger is not None and state.trial is None:
                 end = first_arrival(state.challenger.ready, batch.first, now) - batch.first
             self._segment(batch[:end], now[:end])
             if state.seq == item[0].end:
@@ -174,7 +176,7 @@ class Loop:
             self.desk.effects.outcomes.append(state.ledger.closed(state.seq))
             state.ledger = None
         last = max(0, state.seq - 1)
-        if state.champion is None:
+        if state.champion is None and not self.desk.pace.open_ended:
             what = (
                 f"no model was trained: {state.labels} labels came, first needs {state.first_due}"
             )
@@ -186,8 +188,11 @@ class Loop:
     def _take_note(self, note: Note) -> None:
         """Write down what befell the stream after its last arrival."""
         self.state.inbox.pop(0)
+        last, sentinel = max(0, self.state.seq - 1), self.state.sentinel
         if note.kind != "tick":
-            self.desk.emit(note.kind, max(0, self.state.seq - 1), note.time, note.details)
+            self.desk.emit(note.kind, last, note.time, note.details)
+        elif sentinel is not None:
+            self.desk.alert(last, note.time, sentinel.tick(note.time, Facts(**note.details)))
 
     def _let_in(self, arrival: int) -> None:
         """Let a job in that is done but has no time at which it is due: that is now."""
@@ -220,6 +225,11 @@ class Loop:
         refers = state.champion is not None and not state.referred and missing <= len(known)
         if refers and (size := int(known[missing - 1]) + 1 - batch.first) < len(batch):
             return self._segment(batch[:size], now[:size])
+        tried = self._tried(rows, order, known)
+        if state.trial is not None and state.trial.missing <= len(tried):
+            size = int(tried[state.trial.missing - 1]) + 1 - batch.first
+            if size < len(batch):
+                return self._segment(batch[:size], now[:size])
         own = self._own(rows, order)
         outlook = Outlook(state.standing, arrivals[own], rows.errors[own], self.engine.block)
         found = self._watch(batch, outlook, rows.seqs[own], rows.errors[own], rows.labels[own])
@@ -233,6 +243,9 @@ class Loop:
         )
         state.ahead = [item for item in found if item.seq >= stop]
         self._commit(segment, rows, arrivals, stop)
+        if state.trial is not None:
+            come = int(np.searchsorted(tried, stop))
+            state.trial = replace(state.trial, missing=state.trial.missing - come)
         if refers and state.labels >= self.engine.retraining.first:
             self._refer()
         return None
@@ -250,11 +263,20 @@ class Loop:
         pending = state.challenger.extent if state.challenger is not None else None
         state.history.trim(Moment(state.seq - 1, state.now), pending)
 
+    def _tried(self, rows: Outcomes, order: Ints | slice, known: Ints) -> Ints:
+        """Return the arrivals, in order, of the labels that a challenger on trial waits for."""
+        trial = self.state.trial
+        if trial is None:
+            return known[:0]
+        return known if not trial.first else known[rows.seqs[order] >= trial.first]
+
     def _own(self, rows: Outcomes, order: Ints | slice) -> Ints | slice:
         """Return which rows in `order` hold an error of the champion, in that order."""
         if self.state.champion is None:
             return slice(0)
         mine = rows.models[order] == self.state.champion.number
+        if self.state.archive:  # it may have served before
+            mine &= rows.seqs[order] >= self.state.champion.since.seq
         mine &= ~np.isnan(rows.errors[order])
         return order if mine.all() else np.arange(len(rows))[order][mine]
 
@@ -263,14 +285,16 @@ class Loop:
         state, rows = self.state, len(batch)
         seqs = np.arange(batch.first, batch.end, dtype=np.int64)
         if state.champion is None:
-            number, errors = NO_MODEL, np.full(rows, np.nan)
+            number, errors, coded = NO_MODEL, np.full(rows, np.nan), None
             baseline_errors = errors
             regression = batch.table.schema.task == "regression"
             nothing = np.full(rows, np.nan) if regression else np.full(rows, None, dtype=object)
             answers = Prediction(nothing, np.full(rows, np.nan))
         else:
             number, scale = state.champion.number, self.engine.labels.scale
-            answers = self.desk.models[state.champion.job_id].predict(batch.table)
+            model = self.desk.models[state.champion.job_id]
+            answers = model.predict(batch.table)
+            coded = None if answers.codes is None else Coded(answers.codes, model.classes)
             truth, complete = batch.labels, bool((batch.late_records < FOREVER).all())
             errors = prediction_errors(answers.values, truth, scale, complete=complete)
             baseline_errors = errors
@@ -289,6 +313,7 @@ class Loop:
             seqs + batch.late_records,
             now + batch.late_micros,
             np.full(rows, UNDATED, dtype=np.int64),
+            coded,
         )
 
     def _refer(self) -> None:
@@ -298,7 +323,10 @@ class Loop:
         state.feature_watch.refer(Reference.of(rows.table))
         state.referred = True
         if state.champion is not None:
-            state.champion = replace(state.champion, profile=profile(rows.table))
+            reference = Reference.of(rows.table)
+            state.champion = replace(
+                state.champion, profile=profile(rows.table), reference=reference
+            )
 
     def _watch(
         self, batch: Batch, outlook: Outlook, seqs: Ints, errors: Floats, labels: Labels

@@ -25,8 +25,16 @@ OPEN = Moment(FOREVER, UNDATED)
 class Pace(Protocol):
     """Whoever says when jobs are ready."""
 
-    def ready(self, number: int, asked: Moment, rows: int) -> Moment:
-        """Return when the job for model `number` is ready, asked for at `asked`; or `OPEN`."""
+    @property
+    def open_ended(self) -> bool:
+        """Whether a stream that stops may go on later."""
+        ...
+
+    def ready(self, number: int, asked: Moment, rows: int, trials: int = 0) -> Moment:
+        """Return when the job for model `number` is ready, asked for at `asked`; or `OPEN`.
+
+        It is made of `rows` rows, and tuned in so many `trials`.
+        """
         ...
 
     def arrive(self, number: int, arrival: int) -> Moment | None:
@@ -50,14 +58,17 @@ class Declared:
     """
 
     latency: Span | Latency
+    open_ended: bool = field(default=False, init=False)
 
-    def ready(self, number: int, asked: Moment, rows: int) -> Moment:
+    def ready(self, number: int, asked: Moment, rows: int, trials: int = 0) -> Moment:
         """Return when a job of `rows` rows asked for at `asked` is ready: no sooner than the next.
 
         Examples
         --------
         >>> Declared(0).ready(1, Moment(9, 0), 100)
         Moment(seq=10, now=0)
+        >>> Declared(Latency(fixed=50, per_trial=3)).ready(1, Moment(9, 0), 100, trials=20)
+        Moment(seq=119, now=0)
         """
         latency = self.latency
         if not isinstance(latency, Latency):
@@ -66,6 +77,9 @@ class Declared:
         more_records, more_micros = records_and_micros(latency.per_1000_rows)
         records += math.ceil(more_records * rows / 1000)
         micros += math.ceil(more_micros * rows / 1000)
+        more_records, more_micros = records_and_micros(latency.per_trial)
+        records += more_records * trials
+        micros += more_micros * trials
         return Moment(asked.seq + max(1, records), asked.now + micros)
 
     def arrive(self, number: int, arrival: int) -> Moment | None:
@@ -99,8 +113,9 @@ class Measured:
     note: Callable[[int, int], None]
     past: Mapping[int, int] = field(default_factory=dict)
     since: int = 0
+    open_ended: bool = field(default=True, init=False)
 
-    def ready(self, number: int, asked: Moment, rows: int) -> Moment:
+    def ready(self, number: int, asked: Moment, rows: int, trials: int = 0) -> Moment:
         """Return the arrival that is on record for model `number`, or `OPEN`."""
         arrival = self.past.get(number)
         return OPEN if arrival is None else Moment(arrival, UNDATED)

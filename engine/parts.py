@@ -6,17 +6,17 @@ each, each holding the streams whose index falls on it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 import pyarrow as pa
 
 from engine.batch import Ints, Task
 from engine.extras import TracePoint
-from engine.ledger import NO_MODEL, UNDATED, Outcomes, join
+from engine.ledger import NO_MODEL, UNDATED, Coded, Outcomes, join
 from engine.state import Effects
 
 SHARDS = 32
@@ -82,19 +82,41 @@ def to_arrow(stream: str, rows: Outcomes, schema: pa.Schema) -> pa.RecordBatch:
         values = pa.array(micros, pa.int64(), mask=undated if undated.any() else None)
         return values.view(MOMENT)
 
+    predictions, labels = (
+        values_of(rows, value) if rows.coded is None else texts_of(rows, rows.coded)
+    )
     columns = [
         pa.repeat(pa.scalar(stream), len(rows)),
         pa.array(rows.seqs),
         moments(rows.times),
         moments(rows.label_times),
-        pa.array(rows.predictions, value, from_pandas=True),
+        predictions,
         pa.array(rows.scores, from_pandas=True),
-        pa.array(rows.labels, value, from_pandas=True),
+        labels,
         pa.array(rows.errors, from_pandas=True),
         pa.array(rows.models, mask=rows.models == NO_MODEL),
         pa.array(rows.baseline_errors, from_pandas=True),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def values_of(rows: Outcomes, kind: pa.DataType) -> tuple[pa.Array, pa.Array]:
+    """Return predictions and labels, with nulls for what is not there."""
+    return (
+        pa.array(rows.predictions, kind, from_pandas=True),
+        pa.array(rows.labels, kind, from_pandas=True),
+    )
+
+
+def texts_of(rows: Outcomes, coded: Coded) -> tuple[pa.Array, pa.Array]:
+    """Return what `values_of` does; where the prediction is right it is the label, too."""
+    levels = pa.array(coded.levels, pa.string())
+    other = np.flatnonzero(rows.errors != 0)  # NaN, where there is no label, included
+    codes = coded.codes.copy()
+    codes[other] = np.arange(len(levels), len(levels) + len(other))
+    others = pa.array(rows.labels[other], pa.string(), from_pandas=True)
+    labels = pa.concat_arrays([levels, others]).take(pa.array(codes))
+    return levels.take(pa.array(coded.codes)), labels
 
 
 def traces_to_arrow(stream: str, points: Sequence[TracePoint]) -> pa.RecordBatch:
@@ -142,9 +164,7 @@ class PartWriter:
         if self._held_rows >= HELD_ROWS:
             self._release()
         self._events.writelines(event.line() + "\n" for event in effects.events)
-        for found in effects.samples:
-            line = json.dumps(found, separators=(",", ":"), allow_nan=False)
-            self._samples.write(f"{stream}\t{line}\n")
+        self._samples.writelines(f"{stream}\t{line}\n" for line in effects.samples)
 
     def flush(self) -> None:
         """Hand what was written to the operating system."""

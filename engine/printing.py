@@ -153,6 +153,19 @@ def print_run(about: Mapping[str, Any], summary: Mapping[str, Any], console: Con
         console.print(note, style="dim", highlight=False)
 
 
+def ingested(totals: Mapping[str, Any]) -> str:
+    """Return what became of all articles that ever came, in one sentence.
+
+    Examples
+    --------
+    >>> ingested({"articles": 20, "rows": 13, "dropped": {"duplicate": 6, "no_url": 1}})
+    '20 articles in all: 13 are kept, 6 dropped as duplicate, 1 as no_url.'
+    """
+    dropped = [f"{count:,} as {reason}" for reason, count in totals["dropped"].items() if count]
+    told = f", {', '.join(dropped)}".replace(" as ", " dropped as ", 1) if dropped else ""
+    return f"{totals['articles']:,} articles in all: {totals['rows']:,} are kept{told}."
+
+
 def _policy_name(policy: Mapping[str, Any]) -> str:
     """Return a policy as a heading: its kind, and those that it joins."""
     if "of" in policy:
@@ -186,7 +199,13 @@ def print_happenings(events: Iterable[Mapping[str, Any]], console: Console) -> N
 
 
 def gist(event: Mapping[str, Any]) -> str:
-    """Return what an event is about, in a few words."""
+    """Return what an event is about, in a few words.
+
+    Examples
+    --------
+    >>> gist({"kind": "anomaly", "what": "volume_drop", "topic": "sports", "new": 0, "usual": 8.3})
+    'volume_drop of sports: new 0, usual 8.3'
+    """
     if event["kind"] == "drift":
         return f"{event['shape']} {event['drift']} drift, {event['phase']}"
     if event["kind"] == "fault":
@@ -195,4 +214,27 @@ def gist(event: Mapping[str, Any]) -> str:
         scores = (event.get("champion_error"), event.get("challenger_error"))
         judged = f" ({scores[0]:.3g} against {scores[1]:.3g})" if None not in scores else ""
         return f"model {event['model']}{judged}"
+    if event["kind"] == "alarm":
+        return f"{event['detector']} on {event.get('feature') or event['on']}"
+    if event["kind"] == "alert":
+        return f"{event['level']}: {event['message']}"
+    if event["kind"] == "anomaly":
+        return _oddity(event)
     return str(event.get("what") or event.get("reason") or "")
+
+
+UNSAID = ("kind", "event_time", "stream", "seq", "n", "of_seq", "what", "topic", "field")
+"""What is known of an anomaly's event, or said in front, when its evidence is shown."""
+
+
+def _oddity(event: Mapping[str, Any]) -> str:
+    """Return what kind of anomaly it is, where, and the evidence."""
+    what = str(event.get("what") or event.get("reason") or "")
+    where = " of ".join(str(event[key]) for key in ("field", "topic") if event.get(key))
+    figures = [
+        f"{key.replace('_', ' ')} {value}"
+        for key, value in event.items()
+        if key not in UNSAID and isinstance(value, (int, float, str))
+    ]
+    evidence = event.get("message") or ", ".join(figures)
+    return f"{what}{f' of {where}' if where else ''}{f': {evidence}' if evidence else ''}"

@@ -7,6 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event as Flag
 from threading import Thread
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.tallies import Taken, Tallies
 
 
 @dataclass(slots=True)
@@ -23,18 +27,22 @@ class Progress:
         Number of the model that answers, by stream.
     started
         Jobs started, by stream, the first one included.
+    tallies
+        What is counted for metrics, by process, if anything is.
     """
 
     rows: int
     records: dict[str, int] = field(default_factory=dict)
     champions: dict[str, int | None] = field(default_factory=dict)
     started: dict[str, int] = field(default_factory=dict)
+    tallies: dict[str, Tallies | Taken] = field(default_factory=dict)
 
     def take(self, other: Progress) -> None:
         """Take over what another process knows of its streams."""
         self.records.update(other.records)
         self.champions.update(other.champions)
         self.started.update(other.started)
+        self.tallies.update(other.tallies)
 
     def line(self) -> str:
         """Return the current champion (one stream) or how many streams have one.

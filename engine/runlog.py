@@ -314,6 +314,8 @@ class Run:
         absent = "this is no run directory: it has no run.json"
         self.about = read_json(path / "run.json", ABOUT, absent)
         absent = "this run is not finished; finish it with --resume"
+        if self.about["source"].get("kind") == "newsapi":
+            absent = "this live run is under way, or was killed: driftline replay shows it"
         self.summary = read_json(path / "summary.json", SUMMARY, absent)
 
     def events(self) -> Iterator[dict[str, Any]]:

@@ -110,14 +110,17 @@ class Happenings:
     alarms: list[tuple[int, int]] = field(default_factory=list)
     drifts: list[tuple[int, int]] = field(default_factory=list)
     faults: dict[int, tuple[int, int | None]] = field(default_factory=dict)
+    trials: dict[int, int] = field(default_factory=dict)
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Take an event in, as `events.jsonl` holds it."""
         kind, seq = event["kind"], event["seq"]
         if kind == "job_started" and event["first"]:
             self.firsts.add(event["model"])
-        if event.get("model") not in self.firsts:
+        if event.get("model") not in self.firsts or kind == "reused":
             self.counts[kind] += 1
+        if kind in ("job_started", "job_ready") and "tuning" in event:
+            self.trials[event["model"]] = event["tuning"]["trials"]
         if kind == "alarm":
             self.alarms.append((seq, event["of_seq"]))
         elif kind == "drift":
@@ -158,6 +161,7 @@ def summarise(
     started, reused = counts["job_started"], counts["reused"]
     errors_cost = tally.errors * prices.error
     retrains_cost = started * prices.retrain
+    tuning_cost = sum(happenings.trials.values()) * prices.trial
     reuse_cost = reused * prices.reuse
     delay_mean = sum(found.delays) / len(found.delays) if found.delays else None
     return {
@@ -188,9 +192,9 @@ def summarise(
         "cost": {
             "errors": errors_cost,
             "retrains": retrains_cost,
-            "tuning": 0.0,
+            "tuning": tuning_cost,
             "reuse": reuse_cost,
-            "total": errors_cost + retrains_cost + reuse_cost,
+            "total": errors_cost + retrains_cost + tuning_cost + reuse_cost,
         },
     }
 

@@ -6,42 +6,27 @@ the `kind`s here against the registries there.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
+from engine.alerts.rules import AlertRule
 from engine.batch import Task
-from engine.quantities import HINT, duration_micros
+from engine.forms import Count, Price, Settings, Share, Span, check_span, spell_out
+from engine.quantities import duration_micros
+
+__all__ = ["Count", "Price", "Settings", "Share", "Span", "check_span", "spell_out"]
 
 RECENT_MAX = 2000
 """How many of the newest errors a policy can look back on."""
-
-
-class Settings(BaseModel):
-    """Base of all settings: immutable, strict about types, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-def check_span(span: int | str) -> int | str:
-    """Return `span` if it is a number of records or a duration; else raise ValueError."""
-    if isinstance(span, str):
-        duration_micros(span)
-    elif span < 0:
-        raise ValueError(f"must not be negative: {HINT}")
-    return span
-
-
-Span = Annotated[int | str, AfterValidator(check_span)]
-"""A number of records, or a duration of event time such as ``24h``."""
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Price = Annotated[float, Field(ge=0)]
-
-
-def spell_out(short: Any) -> Any:
-    """Let a bare name stand for the variant with all defaults: ``adwin`` is ``{kind: adwin}``."""
-    return {"kind": short} if isinstance(short, str) else short
 
 
 class Labels(Settings):
@@ -368,35 +353,153 @@ PolicySetting = Annotated[
 
 
 class Latency(Settings):
-    """Virtual training time that grows with the job: `fixed` + `per_1000_rows` × rows ÷ 1000."""
+    """Virtual training time that grows with the job.
+
+    `fixed` + `per_1000_rows` × rows ÷ 1000 + `per_trial` × trials of its tuning.
+    """
 
     fixed: Span = 0
     per_1000_rows: Span = 0
+    per_trial: Span = 0
 
 
-class Holdout(Settings):
-    """Judge a challenger on the window's newest `holdout` labels, withheld from its training.
+class Guards(Settings):
+    """What keeps a challenger out however low its error; each is off unless it is given.
 
-    It is promoted if its error is at most the champion's less `margin`.
+    `collapse`: it answers its most frequent class more often than that occurs, by more than this
+    share of the records. `calibration`: its Brier score is above the champion's by more than
+    this. `size`: its trees × their depth are more than this.
     """
 
-    holdout: Count
+    collapse: Annotated[float, Field(ge=0, le=1)] | None = None
+    calibration: Annotated[float, Field(ge=0)] | None = None
+    size: Count | None = None
+
+
+class Gate(Settings):
+    """When a challenger takes over: its error is at most the champion's less `margin`.
+
+    With `test`, it must also be better with significance `alpha`; on fewer than `minimum` records
+    nothing is decided. With `extend`, what is not decided is judged again after so many more
+    labels, at most `extensions` times; without, and in the end, the champion stays.
+    """
+
     margin: float = 0.0
+    test: Literal["mcnemar"] | None = None
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    minimum: Count = 1
+    extend: Count | None = None
+    extensions: Annotated[int, Field(ge=1, le=20)] = 3
+    guards: Guards = Guards()
+
+    @property
+    def looks(self) -> int:
+        """How often it may be judged."""
+        return 1 if self.extend is None else 1 + self.extensions
+
+
+class Holdout(Gate):
+    """Judge a challenger on the window's newest `holdout` labels, withheld from its training."""
+
+    holdout: Count
+
+
+class Shadow(Gate):
+    """Judge a challenger that was silently asked along for `shadow` labelled records."""
+
+    shadow: Count
+
+
+def which_judge(given: Any) -> str:
+    """Return the name of the judge that is meant, so that a mistake is told about that one."""
+    if isinstance(given, Mapping):
+        return "Shadow" if "shadow" in given else "Holdout"
+    return type(given).__name__ if isinstance(given, Gate) else "Word"
+
+
+Judge = Annotated[
+    Annotated[Literal["always_promote"], Tag("Word")]
+    | Annotated[Holdout, Tag("Holdout")]
+    | Annotated[Shadow, Tag("Shadow")],
+    Discriminator(which_judge),
+]
+
+
+def check_bounds(bounds: tuple[float, float]) -> tuple[float, float]:
+    """Return `bounds` if the lower comes first; else raise ValueError."""
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"the lower bound ({bounds[0]:g}) must not exceed the upper")
+    return bounds
+
+
+Depth = Annotated[int, Field(ge=1, le=16)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+Penalty = Annotated[float, Field(gt=0)]
+InOrder = AfterValidator(check_bounds)
+
+
+class Space(Settings):
+    """Where tuning looks: lowest and highest of each setting; null leaves it as configured.
+
+    `learning_rate` and `l2_leaf_reg` are searched by their logarithm.
+    """
+
+    iterations: Annotated[tuple[Count, Count], InOrder] | None = (50, 200)
+    depth: Annotated[tuple[Depth, Depth], InOrder] | None = (4, 8)
+    learning_rate: Annotated[tuple[Rate, Rate], InOrder] | None = (0.02, 0.3)
+    l2_leaf_reg: Annotated[tuple[Penalty, Penalty], InOrder] | None = (1.0, 30.0)
+
+
+class Tuning(Settings):
+    """Search better settings of the model before it is trained, on the window's own past.
+
+    Each of `trials` is judged on `folds` stretches of the window, each trained on all before it.
+    The first retrain is tuned, and each `every`-th from there on. `timeout` ends a search early,
+    by the clock: live only.
+    """
+
+    trials: Annotated[int, Field(ge=2, le=1000)] = 20
+    folds: Annotated[int, Field(ge=1, le=20)] = 3
+    every: Count = 1
+    space: Space = Space()
+    timeout: Annotated[str, AfterValidator(check_span)] | None = None
+
+
+class Archive(Settings):
+    """Try the newest `keep` earlier champions before a new model is trained.
+
+    The best of them on the newest `window` labels serves again if it is better than the champion
+    by more than `margin` with significance `alpha`, and its error at most `slack` above that of
+    the champion when it was new. It serves `latency` after it was asked for.
+    """
+
+    keep: Annotated[int, Field(ge=1, le=50)] = 3
+    window: Count = 200
+    margin: Annotated[float, Field(ge=0)] = 0.0
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    slack: Annotated[float, Field(ge=0)] = 0.02
+    latency: Span = 0
 
 
 class Retraining(Settings):
-    """What a training job is made of, how long it takes and who judges it."""
+    """What a training job is made of, how long it takes, who judges it, what is tried instead."""
 
     first: Count = 1000
     window: Count = 3000
     latency: Span | Latency = 0
-    judge: Literal["always_promote"] | Holdout = "always_promote"
+    judge: Judge = "always_promote"
+    tuning: Tuning | None = None
+    archive: Archive | None = None
 
     @model_validator(mode="after")
-    def _holdout_fits(self) -> Retraining:
+    def _fits_the_window(self) -> Retraining:
         if isinstance(self.judge, Holdout) and self.judge.holdout >= self.window:
             raise ValueError(
                 f"judge.holdout ({self.judge.holdout}) must be smaller than window ({self.window})"
+            )
+        if self.archive is not None and self.archive.window > self.window:
+            raise ValueError(
+                f"archive.window ({self.archive.window}) must not exceed window ({self.window})"
             )
         return self
 
@@ -428,6 +531,7 @@ class Engine(Settings):
     retraining: Retraining = Retraining()
     prices: Prices = Prices()
     scoring: Scoring = Scoring()
+    alerts: tuple[AlertRule, ...] = ()
 
     @model_validator(mode="after")
     def _detectors_differ(self) -> Self:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from engine.alerts.rounds import Sentinel
 from engine.batch import Batch, Ints, Mark
 from engine.challengers import Challenger
 from engine.events import Alarm, Event, Kind, Note
@@ -19,8 +21,8 @@ from engine.policies import Decision, Policy, Wake
 from engine.settings import Engine
 from engine.standing import Outlook, Standing
 from engine.strangers import Strangers
-from engine.training.jobs import Predictor, Trainer
-from engine.watch import ErrorWatch, FeatureWatch
+from engine.training.jobs import Params, Predictor, Trainer
+from engine.watch import ErrorWatch, FeatureWatch, Reference
 
 INITIAL = "initial"
 """The job id of a first model that the user brought along."""
@@ -31,7 +33,8 @@ class Champion:
     """The model that answers now.
 
     Its number and job, since when, labels known at its birth, which rows it was fitted on (None if
-    the user brought it along), histograms of its training window.
+    the user brought it along), histograms of its training window, that window in figures, and the
+    settings that tuning found for it.
     """
 
     number: int
@@ -40,6 +43,27 @@ class Champion:
     labels: int
     extent: Extent | None = None
     profile: dict[str, Bins] = field(default_factory=dict)
+    reference: Reference | None = None
+    params: Params | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A challenger that waits for labels before it is judged.
+
+    Parameters
+    ----------
+    first
+        Only labels of records from this one on count.
+    missing
+        How many more have to become known.
+    looks
+        What earlier looks came to, JSON-ready.
+    """
+
+    first: int
+    missing: int
+    looks: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(slots=True)
@@ -67,9 +91,13 @@ class State:
     ahead: list[Alarm | TracePoint | Mark] = field(default_factory=list)
     strangers: Strangers = field(default_factory=Strangers)
     sampled: int = 0
+    sentinel: Sentinel | None = None
     heard: tuple[Alarm, ...] = ()
     wake: Wake = field(default_factory=Wake)
     challenger: Challenger | None = None
+    trial: Trial | None = None
+    archive: tuple[Champion, ...] = ()
+    best: tuple[float, Params] | None = None
     queued: Decision | None = None
     jobs: int = 0
     started: int = 0
@@ -82,7 +110,7 @@ class Effects:
     outcomes: list[Outcomes] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     traces: list[TracePoint] = field(default_factory=list)
-    samples: list[dict[str, Any]] = field(default_factory=list)
+    samples: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.outcomes or self.events or self.traces or self.samples)
@@ -175,6 +203,19 @@ class Desk:
         event = Event(kind, self.stream, time, seq, self.state.events, details)
         self.state.events += 1
         self.effects.events.append(event)
+        if self.state.sentinel is not None:
+            self.alert(seq, time, self.state.sentinel.see(event))
+
+    def watch_over(self, point: TracePoint, time: int) -> None:
+        """Have the sentinel look at how the stream stands."""
+        if self.state.sentinel is not None:
+            error = point.values.get("error", math.nan)
+            self.alert(point.seq, time, self.state.sentinel.look(point.seq, time, error))
+
+    def alert(self, seq: int, time: int, alerts: Sequence[Mapping[str, Any]]) -> None:
+        """Write alerts down."""
+        for details in alerts:
+            self.emit("alert", seq, time, details)
 
     def take_effects(self) -> Effects:
         """Hand over what came of the work since the last call."""

@@ -119,6 +119,8 @@ class Decision:
         Keep the request if a job is pending, instead of dropping it.
     of_seq
         The record that caused the newest of the alarms that it follows; None if it follows none.
+    tune
+        Whether to tune, where tuning is set up at all; None leaves it to the settings.
     """
 
     action: Literal["nothing", "retrain", "reuse"]
@@ -127,6 +129,7 @@ class Decision:
     window: int | None = None
     queue: bool = False
     of_seq: int | None = None
+    tune: bool | None = None
 
 
 NOTHING = Decision("nothing", "")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.news.live import LoadedLive, load
+from engine.runlog import locked
 from scenarios.newsserver import DEMO_ROUNDS, KEY, demo_server
 
 CONFIG = Path(__file__).parent / "data" / "live_demo.yaml"
@@ -46,6 +47,8 @@ def demonstration(out: Path | None) -> Iterator[Demonstration]:
     """
     if out is None:
         out = OUT
+        if out.exists():
+            locked(out).close()  # not while another demonstration is at it
         shutil.rmtree(out, ignore_errors=True)
     with demo_server() as server:
         data = (out / "data").resolve()

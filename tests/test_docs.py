@@ -191,8 +191,10 @@ def test_events_have_the_fields_that_the_page_on_runs_lists(
     }
     shipped = ROOT / "scenarios"
     small = ("--set", "model.iterations=10", "--set", "model.depth=3")
-    found = events_of(tmp_path, shipped / "outage_and_missing.yaml", *small)
+    alerts = ("--set", "alerts=[alarm, {when: error_above, limit: 0.2}]")
+    found = events_of(tmp_path, shipped / "outage_and_missing.yaml", *small, *alerts)
     found += events_of(tmp_path, shipped / "friedman_regression.yaml", *small)
+    found += events_of(tmp_path, shipped / "tuned_and_gated.yaml")
     (tmp_path / "busy.yaml").write_text(BUSY, "utf-8")
     found += events_of(tmp_path, tmp_path / "busy.yaml")
     (tmp_path / "fragile_in_docs.py").write_text(FRAGILE, "utf-8")
@@ -270,11 +272,11 @@ DEMO = ("scenarios/elec2_heatwave.yaml",)
 """What `make demo` runs."""
 
 
-LONG = ("bench",)
+LONG = ("bench", "models")
 """Commands that `make test-all` runs."""
 
 
-SERVING = ("replay",)
+SERVING = ("replay", "live", "serve")
 """Commands that go on until they are told to end: only their options are tried."""
 
 

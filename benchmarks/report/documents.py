@@ -18,7 +18,8 @@ from benchmarks.statistics import Summary
 
 COLUMNS = (
     "stream", "seed", "policy", "alpha", "latency", "label_delay", "errors", "retrains",
-    "tuning_trials", "reuses", "cost", "optimum", "regret_ratio", "gap_closed",
+    "tuning_trials", "reuses", "cost", "optimum", "regret_ratio", "gap_closed", "rejected", "bound",
+    "bound_cost",
 )  # fmt: skip
 """Of `results.csv`."""
 SAFE = (
@@ -45,8 +46,9 @@ def csv(findings: Findings) -> str:
     writer = tables.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for cell in findings.cells:
-        values = [getattr(cell, name, None) for name in COLUMNS[:-1]]
-        writer.writerow([written(value) for value in (*values, cell.gap)])
+        named = {"gap_closed": cell.gap, "bound_cost": cell.least}
+        values = [named[name] if name in named else getattr(cell, name) for name in COLUMNS]
+        writer.writerow(map(written, values))
     return text.getvalue()
 
 

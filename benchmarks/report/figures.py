@@ -276,25 +276,7 @@ def timeline(line: Timeline, policies: Sequence[str], shown: Sequence[str], pric
                 "visible": (True if not depth or row in shown else "legendonly") if now else False,
                 "hovertemplate": "%{y:.3f} at record %{x:,.0f}",
             }
-            asked = {
-                "mode": "markers",
-                "x": list(track.asked),
-                "y": [-depth] * len(track.asked),
-                "yaxis": "y2",
-                "marker": style.marker | {"size": 7},
-                "error_x": {
-                    "array": [
-                        ready - at for at, ready in zip(track.asked, track.ready, strict=True)
-                    ],
-                    "arrayminus": [0] * len(track.asked),
-                    "color": style.colour,
-                    "width": 0,
-                    "thickness": 2,
-                },
-                "showlegend": False,
-                "visible": now,
-                "hovertemplate": "asked at record %{x:,.0f}",
-            }
+            asked = asked_for(track, style, -depth) | {"visible": now}
             data += [common | errors, common | asked]
     below = 18 * len(rows) + 20
     height = 300 + below + 22 * (len(rows) // 4 + 1)
@@ -321,6 +303,44 @@ def timeline(line: Timeline, policies: Sequence[str], shown: Sequence[str], pric
                 "fixedrange": True,
             },
         ),
+    }
+
+
+def asked_for(track: Track, style: Style, height: int) -> Plot:
+    """Draw when models were asked for, each with a bar until it serves.
+
+    A cross stands for one that was rejected, a hollow mark for a return to an earlier model.
+    """
+    shape, rejected = style.symbol, set(track.rejected)
+    asked = [
+        (at, 0, "x-thin-open", "asked for, and rejected,")
+        if at in rejected
+        else (at, ready - at, shape, "asked")
+        for at, ready in zip(track.asked, track.ready, strict=True)
+    ]
+    back = [(at, serves - at, f"{shape}-open", "an earlier model") for at, serves in track.returns]
+    points = sorted([*asked, *back])
+    marker = style.marker | {"size": 7}
+    told: Plot = {"hovertemplate": "asked at record %{x:,.0f}"}
+    if rejected or back:
+        marker |= {"symbol": [symbol for _, _, symbol, _ in points]}
+        words = [text for _, _, _, text in points]
+        told = {"text": words, "hovertemplate": "%{text} at record %{x:,.0f}"}
+    return {
+        "mode": "markers",
+        "x": [at for at, _, _, _ in points],
+        "y": [height] * len(points),
+        "yaxis": "y2",
+        "marker": marker,
+        "error_x": {
+            "array": [bar for _, bar, _, _ in points],
+            "arrayminus": [0] * len(points),
+            "color": style.colour,
+            "width": 0,
+            "thickness": 2,
+        },
+        "showlegend": False,
+        **told,
     }
 
 

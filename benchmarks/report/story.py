@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from benchmarks.findings import Findings, Timeline
+from benchmarks.findings import Findings, Timeline, Track
 from benchmarks.report import figures
+from benchmarks.report.additions import additions
 from benchmarks.report.parts import (
     UNDEFINED,
     Choice,
@@ -53,6 +54,7 @@ def tell(findings: Findings, summary: Summary) -> list[Section]:
     return [
         policies(summary),
         prices(findings, summary),
+        *additions(findings, summary),
         ranks(findings, summary),
         trade(findings),
         *saved(findings, summary),
@@ -355,7 +357,7 @@ def stream(findings: Findings, summary: Summary, line: Timeline) -> Section:
         more = len(line.drifts) - len(named)
         drifts = f"Drifts: {'; '.join(named)}{f'; and {more} more' if more else ''}."
     acted = [
-        f"{policy}: {len(tracks[price].asked)}"
+        f"{policy}: {len(tracks[price].asked)}{returned(tracks[price])}"
         for policy, tracks in (("optimum", line.optimum), *line.tracks.items())
         if price in tracks
     ]
@@ -367,6 +369,15 @@ def stream(findings: Findings, summary: Summary, line: Timeline) -> Section:
     )
     said = f"{drifts} Retrains at price {price}: {'; '.join(acted)}."
     return Section(line.stream, [said, figure], level=3)
+
+
+def returned(track: Track) -> str:
+    """Return how often a schedule went back to an earlier model, in words, if it did.
+
+    >>> returned(Track((), (), (), ((5, 6),)))
+    ' and 1 return'
+    """
+    return f" and {count(len(track.returns), 'return')}" if track.returns else ""
 
 
 def again(findings: Findings) -> Section:

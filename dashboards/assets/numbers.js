@@ -43,8 +43,12 @@ dl.driftAt = (lanes, seq) => {
 dl.figuresAt = (lanes, seq) => {
   const at = dl.lastBin(lanes, seq);
   const errors = at >= 0 ? lanes.cum_error[at] : 0;
-  const retrains = lanes.jobs.filter((job) => !job.first && job.asked <= seq).length;
-  const spent = retrains * lanes.prices.retrain;
+  const jobs = lanes.jobs.filter((job) => !job.first && job.asked <= seq);
+  const retrains = jobs.length;
+  const trials = jobs.reduce((sum, job) => sum + (job.trials || 0), 0);
+  const reused = lanes.returns.filter((one) => one.kind === "reused" && one.seq <= seq).length;
+  const { retrain, trial = 0, reuse = 0 } = lanes.prices;
+  const spent = retrains * retrain + trials * trial + reused * reuse;
   return {
     error_now: at >= 0 ? lanes.window_error[at] : null,
     baseline_now: at >= 0 ? lanes.window_baseline[at] : null,

@@ -8,11 +8,30 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, model_serializer
+from pydantic import AfterValidator, BeforeValidator, Field, model_serializer
 
 from engine.forms import Count, Duration, Settings, Span
+from engine.quantities import duration_micros
 
 Level = Literal["info", "warning", "critical"]
+
+
+TIMEOUT_MAX = "1h"
+"""No delivery may take longer."""
+
+
+def check_wait(text: str) -> str:
+    """Return a duration if it is longer than nothing; else raise ValueError."""
+    if duration_micros(text) == 0:
+        raise ValueError("must be longer than nothing, such as 6h")
+    return text
+
+
+def check_timeout(text: str) -> str:
+    """Return a duration if a delivery may take so long; else raise ValueError."""
+    if not 0 < duration_micros(text) <= duration_micros(TIMEOUT_MAX):
+        raise ValueError(f"must be longer than nothing and at most {TIMEOUT_MAX}")
+    return text
 
 
 class Rule(Settings):
@@ -31,7 +50,7 @@ class NoData(Rule):
     """No new article came for this long (live)."""
 
     when: Literal["no_data"]
-    longest: Annotated[Duration, Field(alias="for")] = "6h"
+    longest: Annotated[Duration, AfterValidator(check_wait), Field(alias="for")] = "6h"
 
     @model_serializer
     def _as_written(self) -> dict[str, Any]:
@@ -169,7 +188,7 @@ def names_of_rules() -> tuple[str, ...]:
 class LogOutlet(Settings):
     """Alerts as lines of a file; at `max_bytes` a new one is begun and `backups` are kept."""
 
-    path: Annotated[str, Field(min_length=1)] = "logs/alerts.log"
+    path: Annotated[str, Field(pattern=r"^[^\x00]+$")] = "logs/alerts.log"
     max_bytes: Annotated[int, Field(ge=1000)] = 1_000_000
     backups: Annotated[int, Field(ge=1, le=1000)] = 5
 
@@ -181,7 +200,7 @@ class Remote(Settings):
     between; one that takes longer than `timeout` has failed.
     """
 
-    timeout: Duration = "10s"
+    timeout: Annotated[Duration, AfterValidator(check_timeout)] = "10s"
     attempts: Annotated[int, Field(ge=1, le=20)] = 5
 
 

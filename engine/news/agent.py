@@ -29,6 +29,8 @@ MESSAGE_MAX = 200
 SLICE_SECONDS = 60.0
 """So often a long wait looks at the clock, which may have been put right."""
 MICROS = 1_000_000
+NOTABLE_MICROS = 10 * MICROS
+"""A round that begins sooner than this is not announced."""
 END_OF_PAGES = "maximumResultsReached"
 LIMIT_MICROS = 24 * 3600 * MICROS
 """How long a limit on pages is taken for granted."""
@@ -120,6 +122,7 @@ class Agent:
         self._limits: dict[str, list[int]] = ledger.recall("limits") or {}
         self._refused: dict[str, int] = {}
         self._round: Round | None = None
+        self._came: dict[str, tuple[int, int]] = {}  # articles, and new ones, not told of yet
 
     def run(self, rounds: int | None) -> None:
         """Ingest until stopped, or for so many rounds; see `failure` then.
@@ -157,20 +160,34 @@ class Agent:
         while not self._stop.is_set() and not self.failure:
             waiting = self._waiting(self._round)
             if not waiting:
+                self._sum_up()
                 return True
             free = self._free()
             if free <= self._clock():
                 self._turn(waiting[0])
             elif patient:
+                self._sum_up()
                 self._tell(f"waiting until {shown(free)}; {self._left()}")
                 self._wait(self._free)
             else:
+                self._sum_up()
                 self._tell(
                     f"not asked this time: {', '.join(topic.name for topic in waiting)}; "
                     f"the next request may be made at {shown(free)}"
                 )
                 return False
+        self._sum_up()
         return False
+
+    def _sum_up(self) -> None:
+        """Tell what came since this was told last, topic by topic."""
+        if self._came:
+            articles = sum(articles for articles, _ in self._came.values())
+            new = sum(new for _, new in self._came.values())
+            each = ", ".join(f"{topic} {new:,}" for topic, (_, new) in self._came.items() if new)
+            told = f"{articles:,} article{'s' * (articles != 1)}, {new:,} new"
+            self._tell(f"{told}: {each}" if each else told)
+            self._came = {}
 
     def _waiting(self, current: Round) -> list[Topic]:
         """Return the topics that have their turn in a round still before them, in order."""
@@ -201,7 +218,7 @@ class Agent:
             began = min(began, self._clock())  # which may have been put back
             return began + length
 
-        if due() > self._clock() + MICROS:
+        if due() > self._clock() + NOTABLE_MICROS:
             self._tell(f"next round at {shown(due())}; {self._left()}")
         return due
 
@@ -229,10 +246,10 @@ class Agent:
             articles, new = articles + result.entries, new + len(result.articles)
             if not result.over and self._budget().left and not self._stop.is_set():
                 continue
-            said = f"; {problem}" if problem else ""
             if articles or not problem:
-                said = f" {articles} article{'s' * (articles != 1)}, {new} new{said}"
-            self._tell(f"{topic.name}:{said.removeprefix(';')}; {self._left()}")
+                self._came[topic.name] = articles, new
+            if problem:
+                self._tell(f"{topic.name}: {problem}")
             return
 
     def _ask(self, topic: Topic, cursor: Cursor) -> tuple[Request, Answer] | None:
@@ -382,7 +399,7 @@ class Agent:
         return self._ledger.budget(self._settings.plan, self._clock())
 
     def _left(self) -> str:
-        return f"{self._budget().left} of {self._settings.plan.requests} requests left"
+        return f"{self._budget().left:,} of {self._settings.plan.requests:,} requests left"
 
 
 def sentence(note: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.batch import Batch, Schema
+from engine.errors import InputError
 from engine.events import Note
 from engine.news.articles import Article, read_rows
 from engine.news.features import schema_of, table_of_articles
@@ -93,7 +94,17 @@ class LedgerFeed:
             yield self.lookout.look(after)
 
     def _articles(self, entry: Entry) -> list[Article]:
-        return read_rows(self.ledger.text(entry)) if entry.rows else []
+        if not entry.rows:
+            return []
+        text, place = self.ledger.text(entry), self.ledger.place(entry)
+        try:
+            articles = read_rows(text)
+        except InputError as error:
+            raise InputError(f"{error.message}; restore this file", str(place)) from None
+        if len(articles) != entry.rows:
+            message = f"has {len(articles)} articles, the ledger says {entry.rows}; restore it"
+            raise InputError(message, str(place))
+        return articles
 
     def _batch(self, first: int, articles: list[Article]) -> Batch:
         rows = len(articles)

@@ -345,6 +345,12 @@ class Ledger:
         rows = self._database.rows("SELECT value FROM memory WHERE name = ?", name)
         return json.loads(rows[0][0]) if rows else None
 
+    def identity(self, now: int) -> str:
+        """Return what tells this ledger from all others: when it was first asked for this."""
+        if self.recall("identity") is None:
+            self.remember({"identity": iso(now)})
+        return str(self.recall("identity"))
+
     def remember(self, memory: Mapping[str, Any]) -> None:
         """Remember things by name; JSON-ready."""
         with self._database.transaction() as run:
@@ -372,6 +378,10 @@ class Ledger:
             for number, at, topic, count, name, notes in rows
         ]
 
+    def place(self, entry: Entry) -> Path:
+        """Return the file that holds an entry's rows."""
+        return self.folder / "processed" / str(entry.processed)
+
     def text(self, entry: Entry) -> str:
         """Return the text of the file that holds an entry's rows.
 
@@ -380,7 +390,7 @@ class Ledger:
         InputError
             If it is gone.
         """
-        path = self.folder / "processed" / str(entry.processed)
+        path = self.place(entry)
         try:
             return path.read_text("utf-8")
         except (OSError, UnicodeDecodeError):

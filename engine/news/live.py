@@ -7,15 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from engine.alerts.rules import Notify
 from engine.documents import Document, override, read
 from engine.errors import InputError
 from engine.news.features import TextFeatures
-from engine.news.settings import NewsApi, Topic
+from engine.news.settings import Duration, NewsApi, Topic
 from engine.policies import build, with_needed
-from engine.quantities import duration_micros
 from engine.registrar import RegistrySettings
 from engine.settings import (
     CatBoostModel,
@@ -33,21 +32,24 @@ INGESTION = ("newsapi", "topics", "interval", "data", "notify", "registry")
 """The settings that say how articles are fetched: a run may go on with others."""
 
 
-def check_interval(interval: str) -> str:
-    """Return `interval` if it is a duration; else raise ValueError."""
-    duration_micros(interval)
-    return interval
+def check_topics(topics: tuple[Topic, ...]) -> tuple[Topic, ...]:
+    """Return `topics` if no two have the same name; else raise ValueError."""
+    names = [topic.name for topic in topics]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two topics are called {name!r}: each needs a name of its own")
+    return topics
 
 
 class Live(Engine):
     """A live configuration as its file states it, all defaults filled in."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
     seed: Annotated[int, Field(ge=0)] = 0
     newsapi: NewsApi = NewsApi()
-    topics: Annotated[tuple[Topic, ...], Field(min_length=1)]
-    interval: Annotated[str, AfterValidator(check_interval)] = "15m"
-    data: str = "data/"
+    topics: Annotated[tuple[Topic, ...], Field(min_length=1), AfterValidator(check_topics)]
+    interval: Duration = "15m"
+    data: Annotated[str, Field(pattern=r"^[^\x00]+$")] = "data/"
     text: TextFeatures = TextFeatures()
     notify: Notify = Notify()
     registry: RegistrySettings | None = RegistrySettings()
@@ -56,14 +58,6 @@ class Live(Engine):
     )
     policy: PolicySetting = OnAdwin(kind="adwin", cooldown=200)
     retraining: Retraining = Retraining(first=300, window=3000)
-
-    @model_validator(mode="after")
-    def _topics_differ(self) -> Live:
-        names = [topic.name for topic in self.topics]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two topics are called {name!r}: each needs a name of its own")
-        return self
 
     @property
     def stream(self) -> str:
@@ -123,5 +117,8 @@ def load(path: Path, sets: Sequence[tuple[str, str, str]] = ()) -> LoadedLive:
     if live.labels.task != "classification":
         message = "labels.task: topics are classes; take regression out"
         raise InputError(message, document.place(("labels", "task")))
+    if "latency" in live.retraining.model_fields_set:
+        message = "retraining.latency: live it is measured; take it out"
+        raise InputError(message, document.place(("retraining", "latency")))
     detectors = with_needed(live.detectors, build(live.policy))
     return LoadedLive(live.model_copy(update={"detectors": detectors}), document)

@@ -14,17 +14,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, get_args
 
 from engine.alerts.outlets import Outlets
 from engine.alerts.rounds import Facts
 from engine.children import cores
 from engine.errors import EngineError, InputError
 from engine.flow import Flow, run
-from engine.news.agent import Agent
+from engine.news.agent import Agent, What
 from engine.news.client import Client
 from engine.news.feed import LedgerFeed
-from engine.news.ledger import Ledger
+from engine.news.ledger import FILE, Ledger
 from engine.news.live import INGESTION, LoadedLive
 from engine.news.lookout import Lookout
 from engine.pace import Measured
@@ -44,8 +44,12 @@ from engine.working import batch_rows
 
 KEY = "NEWSAPI_KEY"
 """The secret that holds NewsAPI's key."""
-UNTOLD = ("anomaly", "decision", "job_ready")
+COUNTS = {"rows": int}
+"""What is needed of `ingestion.json`."""
+UNTOLD = ("decision", "job_ready")
 """Events that are no news: others tell the same."""
+TOLD: tuple[str, ...] = get_args(What)
+"""Anomalies of requests, which the agent tells."""
 REGISTER_SECONDS = 5.0
 """How long models that are still to be registered may take when a run stops."""
 SEND_SECONDS = 2.0
@@ -174,6 +178,56 @@ def check_place(out: Path, about: Mapping[str, Any]) -> bool:
 
 
 @dataclass(frozen=True)
+class History:
+    """What a run directory came from: it may only go on with that.
+
+    Parameters
+    ----------
+    out
+        The run directory.
+    identity
+        Its ledger's; empty if that is not known.
+    rows
+        So many articles its ledger had, or more.
+    """
+
+    out: Path
+    identity: str
+    rows: int
+
+    @staticmethod
+    def of(out: Path) -> History:
+        """Return what is known of a run directory, which need not be there."""
+        about, counts = out / "run.json", out / "ingestion.json"
+        source = read_json(about, ABOUT, "")["source"] if about.exists() else {}
+        rows = read_json(counts, COUNTS, "")["rows"] if counts.exists() else 0
+        return History(out, str(source.get("ledger", "")), rows)
+
+    def open(self, folder: Path) -> Ledger:
+        """Open the ledger of a data folder, if it is the one that the run came from.
+
+        Raises
+        ------
+        InputError
+            If it is not, or cannot be opened.
+        """
+        known = bool(self.identity or self.rows)
+        hint = f"the run in {self.out} came from it: restore it, or give another --out"
+        if known and not (folder / FILE).is_file():
+            raise InputError(f"the ledger is gone, and {hint}", str(folder / FILE))
+        ledger = Ledger.open(folder)
+        told, rows = self.identity, ledger.totals()["rows"]
+        if (told and ledger.recall("identity") != told) or rows < self.rows:
+            ledger.close()
+            message = f"this is another ledger than the run in {self.out} came from, or an older"
+            raise InputError(
+                f"{message} copy of it; set data to the right folder, or give another --out",
+                str(folder / FILE),
+            )
+        return ledger
+
+
+@dataclass(frozen=True)
 class Crew:
     """Who works on a live run: who ingests, fits models, sends alerts, and registers models."""
 
@@ -198,9 +252,11 @@ def stream(plan: LivePlan, stop: Stop) -> None:
     live, base, started = plan.loaded.live, plan.loaded.base, time.monotonic()
     marks = plan.out / "delivered.jsonl"
     outlets = Outlets(live.notify, base, marks, lambda name: secret(name, base), plan.tell)
-    with Ledger.open(base / live.data) as ledger:
+    history = History.of(plan.out)
+    with history.open(base / live.data) as ledger:
         directory = LiveDirectory(plan.out, "classification")
-        write_json(plan.out / "run.json", plan.about)
+        source = {**plan.about["source"], "ledger": ledger.identity(clock())}
+        write_json(plan.out / "run.json", {**plan.about, "source": source})
         flag = threading.Event()
         client, interval = Client(live.newsapi, plan.key), duration_micros(live.interval)
         agent = Agent(live.newsapi, live.topics, interval, ledger, client, clock, flag, plan.tell)
@@ -318,5 +374,6 @@ class Narrator:
             if event.kind == "alert":
                 self.outlets.deliver(event.line(), f"{stream}:{event.n}")
             about = {"kind": event.kind, **event.details}
-            if event.seq >= self.since and event.kind not in UNTOLD:
+            told = event.kind in UNTOLD or event.details.get("what") in TOLD
+            if event.seq >= self.since and not told:
                 self.tell(f"{event.kind} at record {event.seq:,}: {gist(about)}")

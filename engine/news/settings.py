@@ -12,6 +12,8 @@ from engine.settings import Count, Settings
 
 QUERY_MAX = 500
 """NewsAPI's limit on the length of a query."""
+LONGEST = "366d"
+"""No time that is set here may be longer."""
 SOURCES_MAX = 20
 """NewsAPI's limit on the number of sources."""
 Endpoint = Literal["top-headlines", "everything"]
@@ -33,11 +35,13 @@ PARAMETERS = (
 
 
 def check_duration(text: str) -> str:
-    """Return `text` if it is a duration; else raise ValueError."""
+    """Return `text` if it is a duration of no more than a year; else raise ValueError."""
     try:
-        duration_micros(text)
+        micros = duration_micros(text)
     except ValueError:
         raise ValueError("must be a duration such as 30s, 15m or 12h") from None
+    if micros > duration_micros(LONGEST):
+        raise ValueError(f"must be at most {LONGEST}")
     return text
 
 
@@ -116,7 +120,10 @@ class Topic(Settings):
     sources: Annotated[Names, Field(max_length=SOURCES_MAX)] = ()
     domains: Names = ()
     excludeDomains: Names = ()
-    searchIn: Names = ()
+    searchIn: Annotated[
+        tuple[Literal["title", "description", "content"], ...],
+        BeforeValidator(split_names, json_schema_input_type=tuple[str, ...] | str),
+    ] = ()
     sortBy: Literal["relevancy", "popularity", "publishedAt"] | None = Field(
         default_factory=lambda data: "publishedAt" if data.get("endpoint") == "everything" else None
     )

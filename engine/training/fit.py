@@ -7,7 +7,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from engine.batch import Labels, Table, Task, known
 from engine.errors import EngineError, InputError
 from engine.settings import CatBoostModel, PythonModel
-from engine.training.jobs import Failed, Fitted, Job, Predictor
+from engine.training.jobs import Failed, Fitted, Job, Predictor, Study
 from engine.training.models import (
     BLANK,
     CatBoostPredictor,
@@ -143,10 +143,24 @@ def fit(job: Job) -> Fitted | Failed:
     constant = _one_label(job)
     if constant is not None:
         return constant
+    if job.study is not None:
+        return _fit_tuned(job, job.study)
     outcome = _fit_python(job) if isinstance(job.model, PythonModel) else _fit_catboost(job)
     if isinstance(outcome, Fitted):
         return _refuse_odd_answers(outcome, job)
     return outcome
+
+
+def _fit_tuned(job: Job, study: Study) -> Fitted | Failed:
+    """Train what the search came to on the whole window."""
+    from engine.training.tune import tune  # which tries settings by `fit`
+
+    found = tune(job, study)
+    outcome = fit(replace(job, model=found.model, study=None))
+    if isinstance(outcome, Failed):
+        return outcome
+    details = {**outcome.details, "tuning": found.details}
+    return Fitted(outcome.predictor, outcome.notes, details, found.trials)
 
 
 # --- windows without contrast ---------------------------------------------------------------

@@ -11,11 +11,46 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from engine.batch import Floats, Labels, Table
-from engine.settings import CatBoostModel, PythonModel
+from engine.batch import Floats, Labels, Places, Table
+from engine.settings import CatBoostModel, PythonModel, Tuning
 
 FIT_VERSION = 1
 """Raise this when `engine.training.fit` changes what a job's inputs lead to."""
+TUNE_VERSION = 1
+"""Raise this when `engine.training.tune` changes what a study's inputs lead to."""
+
+Params = Mapping[str, int | float | None]
+"""Settings of a model that tuning searches, by name; None is CatBoost's own choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """How a job's model is to be tuned before it is fitted.
+
+    Parameters
+    ----------
+    tuning
+        Trials, folds and space.
+    warm
+        What is tried first, after the model as configured: the champion's settings and the best
+        earlier ones of this stream.
+    scale
+        Regression: the size of an error that counts as 1, in units of the label.
+    """
+
+    tuning: Tuning
+    warm: tuple[Params, ...] = ()
+    scale: float = 1.0
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that its outcome depends on, JSON-ready."""
+        return {
+            "tune": TUNE_VERSION,
+            "optuna": version("optuna"),
+            "tuning": self.tuning.model_dump(exclude={"every"}),
+            "warm": [dict(params) for params in self.warm],
+            "scale": self.scale,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +67,8 @@ class Job:
         Seed of the fit.
     code_root
         Where a user's ``package:function`` may be imported from besides the Python path.
+    study
+        How the model is tuned first, if it is.
     """
 
     table: Table
@@ -39,6 +76,7 @@ class Job:
     model: CatBoostModel | PythonModel
     seed: int
     code_root: str = ""
+    study: Study | None = None
 
     def identity(self) -> str:
         """Return the job's id: a hash of all that its result depends on."""
@@ -51,6 +89,7 @@ class Job:
             "schema": [self.table.schema.numeric, self.table.schema.categorical],
             "task": self.table.schema.task,
             "rows": len(self.table),
+            **({} if self.study is None else {"study": self.study.identity()}),
         }
         digest.update(json.dumps(head, sort_keys=True).encode())
         digest.update(np.ascontiguousarray(self.table.numbers).tobytes())
@@ -70,13 +109,17 @@ class Prediction:
         The predicted labels: objects (`str`) of shape `(n,)`, or float64 for regression.
     scores
         Probability of the predicted class, shape `(n,)`; NaN for regression or where unknown.
+    codes
+        If the model has them at hand, `values` as places among its classes, shape `(n,)`.
     """
 
     values: Labels
     scores: Floats
+    codes: Places | None = None
 
     def __getitem__(self, rows: slice) -> Prediction:
-        return Prediction(self.values[rows], self.scores[rows])
+        codes = None if self.codes is None else self.codes[rows]
+        return Prediction(self.values[rows], self.scores[rows], codes)
 
 
 class Predictor(Protocol):
@@ -104,11 +147,14 @@ class Fitted:
         What was odd about the window, each a sentence (one class, constant features, ...).
     details
         Figures of the fit for the event, JSON-ready; nothing that depends on the clock.
+    trials
+        The trials of its tuning, in order, JSON-ready: what was tried and what it came to.
     """
 
     predictor: Predictor
     notes: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
+    trials: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,7 +207,7 @@ class CatBoostPredictor:
         else:
             best = shares.argmax(axis=1)
         values = np.array(self.classes, dtype=object)[best]
-        return Prediction(values, shares[np.arange(len(best)), best])
+        return Prediction(values, shares[np.arange(len(best)), best], best)
 
 
 def load_catboost(path: Path, schema: Schema, file_format: str = "cbm") -> CatBoostPredictor:

@@ -121,6 +121,7 @@ def _write(folder: Path, job: Job, result: Fitted | Failed) -> None:
         meta |= {"kind": "failed", "reason": result.reason}
     else:
         meta |= {"notes": list(result.notes), "details": dict(result.details)}
+        meta |= {"trials": list(result.trials)} if result.trials else {}
         meta |= _write_model(folder, result.predictor, job.code_root)
     (folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
 
@@ -160,7 +161,10 @@ def _read(entry: Path) -> Fitted | Failed | None:
         if meta["kind"] == "failed":
             return Failed(meta["reason"])
         predictor = _read_model(entry, meta)
-        return Fitted(predictor, tuple(meta["notes"]), meta["details"]) if predictor else None
+        if predictor is None:
+            return None
+        trials = tuple(meta.get("trials", ()))
+        return Fitted(predictor, tuple(meta["notes"]), meta["details"], trials)
     except (OSError, ValueError, KeyError, TypeError, EngineError):
         return None
 

@@ -66,7 +66,7 @@ def make():
 """
 COLUMNS = (
     "stream,seed,policy,alpha,latency,label_delay,errors,retrains,tuning_trials,reuses,cost,"
-    "optimum,regret_ratio,gap_closed"
+    "optimum,regret_ratio,gap_closed,rejected,bound,bound_cost"
 )
 FILES = ("report.html", "report.md", "results.csv", "summary.json")
 SAME = (*FILES, "bench.json")

@@ -120,6 +120,27 @@ WRONG = {
     "twins": ("id: table", "6:5", "streams.2: is called sea, as streams.0 is; give one of them"),
     "an unheard detector": ("never,", "12:12", "policies.0: no detector on error is called"),
     "a queue": ("never,", "12:12", "policies.0: queue starts jobs between the decision points"),
+    "nothing added": ("never,", "12:", "policies.0.retraining: give a judge, tuning or archive"),
+    "an archive that looks too far": (
+        "never,",
+        "12:",
+        "policies.0.retraining: archive.window (61) must not exceed window (60), 3 blocks of sea",
+    ),
+    "a holdout that takes all": (
+        "never,",
+        "12:",
+        "policies.0.retraining: judge.holdout (39) must be smaller than window (39), 3 blocks of t",
+    ),
+    "tuning by the clock": ("never,", "12:", "policies.0.retraining.tuning.timeout: timeout ends"),
+    "a long trial": ("never,", "12:", "policies.0.retraining.per_trial: 200000d is too long"),
+    "a trial of nothing": ("never,", "12:", "policies.0.retraining: per_trial is for tuning"),
+    "a policy of its own kind": ("never,", "12:", "policies.0.policy: unknown kind 'incremental'"),
+    "a queue inside": ("never,", "12:12", "policies.0: queue starts jobs between the decision"),
+    "a detector inside": ("never,", "12:12", "policies.0: no detector on error is called 'mine'"),
+    "twins of arms": ("never,", "12:1", "adwin + archive stands there twice; give them names"),
+    "a name that is taken": ("never,", "12:1", "policies: tuned periodic is the name of the best"),
+    "prices in words": ("window: 3", "9:10", "prices.trial: must be a number"),
+    "a price below nothing": ("window: 3", "9:10", "prices.reuse: "),
     "labels too late": ("label_delay: [0, 2]", "4:5", "streams.0: labels that come 28 late leave"),
     "a drift too late": ("drifts: 2", "4:", "at 700 is after the end: the source has 600 rows"),
 }
@@ -144,6 +165,26 @@ INSTEAD = {
     "twins": "id: sea",
     "an unheard detector": "{kind: alarm, detector: mine},",
     "a queue": "{kind: any_of, of: [{kind: adwin, queue: true}]},",
+    "nothing added": "{policy: adwin, retraining: {}},",
+    "an archive that looks too far": "{policy: adwin, retraining: {archive: {window: 61}}},",
+    "a holdout that takes all": "{policy: adwin, retraining: {judge: {holdout: 39}}},",
+    "tuning by the clock": "{policy: adwin, retraining: {tuning: {timeout: 1h}}},",
+    "a long trial": "{policy: adwin, retraining: {tuning: {}, per_trial: 200000d}},",
+    "a trial of nothing": "{policy: adwin, retraining: {judge: {shadow: 9}, per_trial: 2}},",
+    "a policy of its own kind": "{policy: incremental, retraining: {judge: {shadow: 9}}},",
+    "a queue inside": "{policy: {kind: adwin, queue: true}, retraining: {judge: {shadow: 9}}},",
+    "a detector inside": (
+        "{policy: {kind: alarm, detector: mine}, retraining: {judge: {shadow: 9}}},"
+    ),
+    "twins of arms": (
+        "{policy: adwin, retraining: {archive: {window: 9}}}, "
+        "{policy: adwin, retraining: {archive: {window: 8}}},"
+    ),
+    "a name that is taken": (
+        "{policy: adwin, name: tuned periodic, retraining: {judge: {shadow: 9}}},"
+    ),
+    "prices in words": "window: 3\nprices: {trial: dear}",
+    "a price below nothing": "window: 3\nprices: {reuse: -1}",
     "labels too late": "label_delay: 28",
     "a drift too late": "script: [{kind: concept, at: 700, relabel: {a: b}}]",
 }

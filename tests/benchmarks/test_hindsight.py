@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.hindsight import Action, Problem, cheapest, cost
+from benchmarks.hindsight import Action, Problem, cheapest, cost, with_returns
 from benchmarks.planning import plan
 from benchmarks.tables import Case, cases, problem, read
 from engine.errors import InputError
@@ -203,6 +204,60 @@ def test_no_schedule_of_a_random_table_is_cheaper(latency: int) -> None:
         assert len(allowed) == sum(one is not None for one in costs), "the rules are the same"
         acted += bool(wishes)
     assert acted > 5
+
+
+# --- with returns to earlier models ---------------------------------------------------------
+
+
+def returning(
+    posed: Problem, serves: Sequence[int], free: Sequence[int], price: float, paid_for: bool
+) -> float:
+    """Return the least cost over all schedules with returns, each tried.
+
+    A return goes to a model that the schedule itself had before, or, if it need not be paid for,
+    to any that could have served by then; a retrain's price is then enough, if that is less.
+    """
+    losses, end, count = posed.losses, posed.end, len(posed.decisions)
+
+    @cache
+    def least(at: int, serving: int, since: int, had: frozenset[int]) -> float:
+        if at == count:
+            return float(losses[serving, end] - losses[serving, since])
+        choices = [(one.model, one.serves, one.price, one.free) for one in posed.actions[at]]
+        if paid_for:
+            back, toll = set(had - {serving}), price
+        else:
+            early = [one for actions in posed.actions[:at] for one in actions]
+            back = {one.model for one in early if one.serves <= posed.decisions[at]}
+            back |= {posed.first}
+            toll = min([price, *(one.price for one in posed.actions[at])])
+        choices += [(model, serves[at], toll, free[at]) for model in back]
+        found = [least(at + 1, serving, since, had)]
+        for model, begins, costs, then in choices:
+            until = min(begins, end)
+            served = float(losses[serving, until] - losses[serving, since])
+            found.append(served + costs + least(then, model, until, had | {serving, model}))
+        return min(found)
+
+    return least(0, posed.first, posed.start, frozenset())
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_no_schedule_with_returns_is_cheaper_than_the_relaxed_bound(seed: int) -> None:
+    rng = np.random.default_rng([7, seed])
+    posed = random_problem(rng)
+    count = len(posed.decisions)
+    lag, price = int(rng.integers(0, 4)), float(rng.choice([0.0, 0.5, 1.0, 9.0]))
+    serves = [int(place) + lag for place in posed.decisions]
+    free = [
+        next((k for k in range(at + 1, count) if posed.decisions[k] >= serves[at]), count)
+        for at in range(count)
+    ]
+    bound = cheapest(with_returns(posed, serves, free, price)).total
+    assert bound == pytest.approx(returning(posed, serves, free, price, paid_for=False), abs=1e-9)
+    real = returning(posed, serves, free, price, paid_for=True)
+    assert bound <= real + 1e-9
+    assert real <= cheapest(posed).total + 1e-9
 
 
 def test_what_is_before_the_start_does_not_count() -> None:

@@ -16,13 +16,15 @@ from typing import Any
 import pytest
 
 from benchmarks import report
-from benchmarks.findings import Findings
+from benchmarks.findings import Equipment, Findings, Track
 from benchmarks.report import figures
 from benchmarks.report.documents import COLUMNS, marked
+from benchmarks.report.figures import Style, asked_for
 from benchmarks.report.parts import Table, number
 from benchmarks.report.story import tell
 from benchmarks.savings import savings
 from benchmarks.statistics import summarise
+from benchmarks.twins import twins
 from tests.benchmarks.inventions import MANY, invent
 
 ROOT = Path(__file__).parent.parent.parent
@@ -92,6 +94,7 @@ def test_hash_seeds_do_not_matter() -> None:
     code = """
 from benchmarks import report
 from benchmarks.statistics import summarise
+from benchmarks.twins import twins
 from tests.benchmarks.inventions import invent
 findings = invent()
 summary = summarise(findings)
@@ -303,6 +306,43 @@ def test_odd_findings_make_a_report(what: str, findings: Findings) -> None:
     assert ("What it would save you" in written) == (
         what not in ("free optimum", "nothing", "no timelines")
     )
+
+
+def test_returns_and_rejections_are_drawn_apart() -> None:
+    track = Track((5, 9, 20), (7, 40, 40), (0.1,), returns=((12, 14),), rejected=(9,))
+    drawn = asked_for(track, Style("#000", "solid", "circle"), -1)
+    assert drawn["x"] == [5, 9, 12, 20] and drawn["error_x"]["array"] == [2, 0, 2, 20]
+    assert drawn["marker"]["symbol"] == ["circle", "x-thin-open", "circle-open", "circle"]
+    assert [text.split()[0] for text in drawn["text"]] == ["asked", "asked", "an", "asked"]
+    plain = asked_for(Track((5,), (7,), (0.1,)), Style("#000", "solid", "circle"), -1)
+    assert plain["marker"]["symbol"] == "circle" and "text" not in plain
+
+
+def test_arms_with_additions_stand_beside_their_policy() -> None:
+    findings = invent(seeds=1, prices=("10%", "50%"))
+    cells = []
+    for cell in findings.cells:
+        if cell.policy == "adwin":
+            one = replace(cell, cost=100.0, bound="exact", least=50.0)
+        elif cell.policy == "page_hinkley":
+            cost = 50.0 if cell.stream == "sea" else 200.0
+            one = replace(cell, cost=cost, bound="relaxed", least=40.0, reuses=2, rejected=1)
+        else:
+            one = cell
+        cells.append(one)
+    arm = Equipment(parts=("archive",), plain="adwin", bound="relaxed")
+    lone = Equipment(parts=("gate", "tuning"), plain=None, bound="none")
+    equipped = {"page_hinkley": arm, "never": lone}
+    made = replace(findings, cells=tuple(cells), equipped=equipped)
+    first, second = twins(made)
+    assert first.by_stream == {"elec2": 2.0, "sea": 0.5, "checkout": 2.0}
+    assert first.ratio == pytest.approx(2.0 ** (1 / 3)) and first.by_price["10%"] == first.ratio
+    assert (first.cheaper, first.dearer) == pytest.approx((1 / 3, 2 / 3))
+    assert first.bounded == pytest.approx((5 * 1.25 * 5) ** (1 / 3)) and first.reuses == 2
+    assert second.ratio is None and second.bounded is None and second.plain is None
+    text = report.markdown(made, summarise(made))
+    assert "## Gate, tuning and archive" in text and "below 1 is possible" in text
+    assert "Gate, tuning and archive" not in report.markdown(findings, summarise(findings))
 
 
 def test_a_large_benchmark_makes_a_page_that_opens_fast() -> None:

@@ -120,7 +120,7 @@ def test_a_run_that_has_just_begun_can_be_drawn() -> None:
     nothing = {
         "records": 0, "bin": 1, "cum_error": [], "window_error": [], "window_baseline": [],
         "scored": [], "threshold": None, "statistics": {}, "events": [], "jobs": [], "drifts": [],
-        "faults": [], "model": [], "truth_known": False,
+        "faults": [], "model": [], "truth_known": False, "returns": [],
     }  # fmt: skip
     go.Figure(replay([Shown("one", nothing)]))
     assert "svg" in spark(nothing) and peak(nothing) == 1.0

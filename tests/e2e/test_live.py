@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -109,6 +110,26 @@ def test_what_a_live_run_may_go_on_with(config: Path) -> None:
     assert refused.code == 2 and "holds a live run with another policy" in refused.err
 
 
+def test_a_run_does_not_go_on_with_another_ledger(config: Path) -> None:
+    assert live(config, "--once").code == 0
+    data, run = config.parent / "data", config.parent / "run"
+    before = (run / "outcomes" / "newsroom-0000.parquet").read_bytes()
+
+    shutil.copytree(data, config.parent / "kept")
+    shutil.rmtree(data)
+    gone = live(config, "--once")
+    assert gone.code == 2 and "the ledger is gone" in gone.err and not data.exists()
+    assert driftline("live", config, "--out", config.parent / "other", "--once").code == 0
+    another = live(config, "--once")
+    assert another.code == 2 and "another ledger" in another.err, another.err
+    assert (run / "outcomes" / "newsroom-0000.parquet").read_bytes() == before
+    assert (run / "summary.json").exists()
+
+    shutil.rmtree(data)
+    shutil.copytree(config.parent / "kept", data)
+    assert live(config, "--once").code == 0
+
+
 def test_without_a_key_nothing_is_made(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NEWSAPI_KEY")
     answer = live(config, "--once")
@@ -137,6 +158,7 @@ def test_a_refused_key_ends_it_with_a_clear_word(
         ("requests: 100000", "requests: 0", "newsapi.plan.requests"),
         ("records: 100", "records: 0", "policy"),
         ("depth: 3", "depth: 3, params: {thread_count: 4}", "model.params.thread_count"),
+        ("window: 300", "window: 300, latency: 5", "retraining.latency"),
     ],
 )
 def test_a_mistake_in_the_configuration_is_one_line(

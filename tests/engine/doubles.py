@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -179,7 +180,8 @@ def through(
         loop = prepare(loop)
     effects += loop.finish()
     rows = join(effects.outcomes)
-    return Outcome(loop, rows, effects.events, effects.traces, effects.samples)
+    samples = [json.loads(line) for line in effects.samples]
+    return Outcome(loop, rows, effects.events, effects.traces, samples)
 
 
 def letters(count: int, every: int = 1) -> Sequence[str]:

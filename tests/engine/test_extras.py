@@ -255,7 +255,7 @@ def test_a_model_in_production_has_no_histograms_before_its_reference() -> None:
     loop = Loop(engine(), "s", batch.table.schema, NewestTrainer(), 1, Newest("7", 0))
     loop.state.error_watch = NotingErrors(frozenset({1, 20}))  # type: ignore[assignment]
     loop.feed(batch)
-    before, after = loop.advance().samples
+    before, after = map(json.loads, loop.advance().samples)
     assert before["features"] == {}
     assert list(after["features"]) == ["x", "c"]
 
@@ -263,7 +263,7 @@ def test_a_model_in_production_has_no_histograms_before_its_reference() -> None:
 def test_the_alarming_feature_comes_first_and_there_are_only_so_many() -> None:
     table = table_of({f"f{at:02}": [0.0, 1.0] for at in range(15)})
     alarm = Alarm(1, 1, "adwin", "features", "f12", "value")
-    found = sample(alarm, 0, table, profile(table))
+    found = json.loads(sample(alarm, 0, table, profile(table)))
     assert list(found["features"]) == ["f12", *(f"f{at:02}" for at in range(FEATURES_MAX - 1))]
     assert len(found["records"][0]["features"]) == 15
 
@@ -345,3 +345,27 @@ def test_rare_and_new_levels_are_other() -> None:
 def test_levels_of_one_count_are_ordered_by_name() -> None:
     bins = Bins.of(table_of({"c": ["b", "c", "a", "c"]}, ["c"]), "c")
     assert bins.levels == ("c", "a", "b")
+
+
+def test_a_sample_is_a_line_as_json_writes_it() -> None:
+    columns = {"x": [0.1, math.inf, math.nan, -0.0], 'a "name"': [1.5, 1e300, -math.inf, 2.0]}
+    table = table_of({**columns, "c": ["é", None, "a", "a"]}, ["c"])
+    for alarm in (Alarm(3, 2, "adwin", "error"), Alarm(3, 3, "x", "features", "c", "missing")):
+        for reference in (profile(table), {}):
+            line = sample(alarm, 0, table, reference)
+            plain = json.dumps(json.loads(line), separators=(",", ":"), allow_nan=False)
+            assert line == plain
+    records = json.loads(line)["records"]
+    assert [record["features"]["x"] for record in records] == [0.1, None, None, 0.0]
+    assert [record["features"]['a "name"'] for record in records] == [1.5, 1e300, None, 2.0]
+
+
+def test_shares_are_rounded_as_numpy_rounds() -> None:
+    for rows in (7, 64, 640, 777, 5000):
+        values = np.random.default_rng(rows).normal(size=rows).round(1)
+        values[:: max(2, rows // 9)] = math.nan
+        bins = Bins.of(table_of({"x": values.tolist()}), "x")
+        places = np.searchsorted(bins.edges, values)
+        places[np.isnan(values)] = len(bins.edges) + 1
+        counts = np.bincount(places, minlength=len(bins.edges) + 2)
+        assert bins.shares == tuple(np.round(counts / rows, 6).tolist())

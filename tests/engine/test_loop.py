@@ -354,7 +354,10 @@ def cases(draw: st.DrawFn) -> tuple[Batch, Engine, Scripted]:
         batch.times[at] += 3_000_000
     for at in draw(st.lists(st.integers(0, rows - 1), max_size=5)):
         batch.labels[at] = None
-    judge = draw(st.sampled_from(["always_promote", {"holdout": 2}]))
+    more = {"test": "mcnemar", "alpha": 0.4, "extend": draw(st.integers(1, 6)), "extensions": 2}
+    judges = ["always_promote", {"holdout": 2}, {"holdout": 2, **more}, {"shadow": 3, **more}]
+    judge = draw(st.sampled_from(judges))
+    archive = draw(st.sampled_from([None, {"window": 5, "alpha": 0.4, "latency": 2}]))
     latency = draw(st.sampled_from([0, 1, 4, "3s", {"fixed": 2, "per_1000_rows": 300}]))
     settings = Engine.model_validate(
         {
@@ -365,7 +368,13 @@ def cases(draw: st.DrawFn) -> tuple[Batch, Engine, Scripted]:
             "policy": "never",
             "block": 3,
             "decide_every": draw(st.sampled_from([1, 1, 4])),
-            "retraining": {"first": 5, "window": 9, "latency": latency, "judge": judge},
+            "retraining": {
+                "first": 5,
+                "window": 9,
+                "latency": latency,
+                "judge": judge,
+                "archive": archive,
+            },
         }
     )
     asks = frozenset(draw(st.lists(st.integers(0, rows), max_size=12)))

@@ -17,7 +17,7 @@ import pytest
 from engine.errors import EngineError, InputError
 from engine.events import Event
 from engine.extras import TracePoint
-from engine.ledger import NO_MODEL, UNDATED, Outcomes
+from engine.ledger import NO_MODEL, UNDATED, Coded, Outcomes, join
 from engine.parts import TRACES, outcome_schema, read_part, to_arrow
 from engine.runlog import Run, RunDirectory, tidy
 from engine.settings import Prices
@@ -129,7 +129,7 @@ def test_rows_of_streams_in_one_part_are_told_apart(tmp_path: Path) -> None:
     for first in (0, 5):
         for at, name in enumerate(streams):
             point = TracePoint(first, first * 1_000_000, {"error": float(at)})
-            effects = Effects([outcomes(first, 5)], traces=[point], samples=[{"seq": first + at}])
+            effects = Effects([outcomes(first, 5)], [], [point], [f'{{"seq":{first + at}}}'])
             writer.write(name, effects)
     writer.close()
     run = finish(directory, streams)
@@ -177,7 +177,7 @@ def test_a_torn_part_yields_its_whole_batches(tmp_path: Path) -> None:
 def test_parts_of_an_interrupted_run_are_thrown_away(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path, "classification")
     writer = directory.parts.writer(0)
-    effects = Effects([outcomes(0, 5)], [event("s-0000", 0, 0, 0)], samples=[{"seq": 0}])
+    effects = Effects([outcomes(0, 5)], [event("s-0000", 0, 0, 0)], samples=['{"seq":0}'])
     writer.write("s-0000", effects)
     writer.close()
     directory._lock.close()
@@ -191,7 +191,7 @@ def test_an_interrupted_finish_is_done_again(
     rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.runlog.ROW_GROUP", 4)
-    effects = Effects([outcomes(0, rows)], samples=[{"seq": 1}])
+    effects = Effects([outcomes(0, rows)], samples=['{"seq":1}'])
     clean = written(tmp_path / "clean", effects)
     for folder, name in (("outcomes", "parquet"), ("traces", "parquet"), ("samples", "jsonl")):
         left = tmp_path / "again" / folder / f"s-0000.{name}"
@@ -245,17 +245,17 @@ def test_traces_have_a_row_for_each_point_and_series(tmp_path: Path) -> None:
 
 def test_samples_are_lines_of_json(tmp_path: Path) -> None:
     found = {"seq": 3, "feature": None, "records": [{"seq": 3, "features": {"naïve": 0.1}}]}
-    run = written(tmp_path, Effects(samples=[found, {"seq": 4}]))
+    run = written(tmp_path, Effects(samples=[json.dumps(found), json.dumps({"seq": 4})]))
     assert run.samples("s-0000") == [found, {"seq": 4}]
     text = (tmp_path / "samples" / "s-0000.jsonl").read_text("utf-8")
     assert [json.loads(line)["seq"] for line in text.splitlines()] == [3, 4]
 
 
 def test_effects_add_up_in_order() -> None:
-    one = Effects(samples=[{"seq": 1}])
-    other = Effects([outcomes(0, 1)], [event("s", 0, 0, 0)], [TracePoint(0, 0, {})], [{"seq": 2}])
+    one = Effects(samples=['{"seq":1}'])
+    other = Effects([outcomes(0, 1)], [event("s", 0, 0, 0)], [TracePoint(0, 0, {})], ["{}"])
     both = one + other
-    assert both.samples == [{"seq": 1}, {"seq": 2}]
+    assert both.samples == ['{"seq":1}', "{}"]
     assert (len(both.outcomes), len(both.events), len(both.traces)) == (1, 1, 1)
     assert one and both and not Effects()
 
@@ -304,3 +304,29 @@ def test_only_a_finished_run_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps(ABOUT), "utf-8")
     with pytest.raises(InputError, match="not finished"):
         Run(tmp_path)
+
+
+def coded(rows: Outcomes, levels: tuple[str, ...]) -> Outcomes:
+    codes = np.array([levels.index(value) for value in rows.predictions], dtype=np.intp)
+    return replace(rows, coded=Coded(codes, levels))
+
+
+@pytest.mark.parametrize("missing", [0, 3])
+def test_codes_change_nothing_that_is_written(missing: int) -> None:
+    plain, schema = outcomes(0, 50), outcome_schema("classification")
+    plain.labels[: 4 * missing : 4] = None
+    plain.errors[: 4 * missing : 4] = math.nan
+    plain.labels[7], plain.errors[7] = "a stranger", 1.0
+    for levels in (("a",), ("b", "a"), ("x", "y", "a", "b")):
+        found = to_arrow("s", coded(plain, levels), schema)
+        found.validate(full=True)
+        assert found.equals(to_arrow("s", plain, schema))
+
+
+def test_codes_are_cut_and_joined_with_their_rows() -> None:
+    rows = coded(outcomes(0, 10), ("b", "a"))
+    other, none = coded(outcomes(10, 10), ("a",)), outcomes(20, 10)
+    whole = join([rows[:3], rows[3:]])
+    assert whole.coded is not None and rows.coded is not None
+    assert whole.coded.codes.tolist() == rows.coded.codes.tolist() == [1] * 10
+    assert join([rows, other]).coded is join([rows, none]).coded is None

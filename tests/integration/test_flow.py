@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.batch import Batch, Schema, plain_batch
+from engine.batch import Batch, Schema, batch_rows, plain_batch
 from engine.errors import EngineError, MachineError
 from engine.flow import Flow, run
 from engine.progress import Progress
@@ -87,10 +87,13 @@ def finished(flow: OwnFlow) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("workers", [2, 4])
-def test_workers_change_nothing(tmp_path: Path, workers: int) -> None:
+def test_workers_change_nothing(
+    tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     feeds = [Made(index) for index in range(40)]
     found = []
-    for count, slowness in ((1, 0), (workers, 5)):
+    for count, slowness in ((1, 0), (workers, 5)):  # joined to one batch, and as they come
+        monkeypatch.setattr("engine.flow.batch_rows", {1: batch_rows}.get(count, lambda schema: 0))
         flow = flow_of(
             feeds, tmp_path / str(count), NewestTrainer(slowness=slowness), size=count * 7
         )

@@ -120,6 +120,8 @@ def write_scenario(chance: Random, folder: Path) -> Path:
         "prices": {"error": chance.choice([0.5, 1.0, 3.0]), "retrain": chance.choice([0.0, 50.0])},
         "scoring": {"window": chance.choice([50, 400])},
     }
+    if content["model"]["kind"] != "catboost":
+        content["retraining"].pop("tuning", None)
     _dump(path, content)
     return path
 
@@ -325,9 +327,24 @@ def _retraining(chance: Random, rows: int) -> dict[str, Any]:
     if chance.random() < 0.4:
         judge = {"holdout": chance.randint(1, window - 1), "margin": chance.choice([0.0, 0.01])}
     spans: list[Any] = [0, 0, 1, 30, 120, "10m", {"fixed": 5, "per_1000_rows": 50}]
-    return {
+    rules: dict[str, Any] = {
         "first": chance.randint(20, rows // 2),
         "window": window,
         "latency": chance.choice(spans),
         "judge": judge,
     }
+    return rules | _more_retraining(Random(rows * 1_000 + window), window)
+
+
+def _more_retraining(chance: Random, window: int) -> dict[str, Any]:
+    """Return what else a retrain may go through, by a chance of its own: seeds keep the rest."""
+    rules: dict[str, Any] = {}
+    if chance.random() < 0.3:
+        rules["archive"] = {"window": min(window, 60), "alpha": 0.3, "slack": 0.2}
+    if chance.random() < 0.3:
+        extend = {"test": "mcnemar", "alpha": 0.3, "extend": 20, "extensions": 2}
+        rules["judge"] = {"shadow": chance.randint(1, 60), **chance.choice([{}, extend])}
+    if chance.random() < 0.2:
+        space = {"iterations": [2, 8], "depth": [1, 3]}
+        rules["tuning"] = {"trials": 3, "folds": 1, "space": space}
+    return rules

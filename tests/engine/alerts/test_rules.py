@@ -48,6 +48,7 @@ def test_what_is_written_out_can_be_read_again() -> None:
     [
         "[{when: no_data, for: 6}]",
         "[{when: no_data, for: soon}]",
+        "[{when: no_data, for: 0h}]",
         "[{when: no_data, longest: 6h}]",
         "[{when: quota, above: 0}]",
         "[{when: quota, above: 1}]",

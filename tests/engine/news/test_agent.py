@@ -78,11 +78,7 @@ def test_a_round_asks_about_each_topic_once(tmp_path: Path) -> None:
         totals = bench.run(1)
         assert [asked.parameters["category"] for asked in bench.server.asked] == [*NAMES]
         assert (totals["articles"], totals["rows"]) == (3, 1)
-        assert bench.lines == [
-            "business: 1 article, 1 new; 999999 of 1000000 requests left",
-            "science: 1 article, 0 new; 999998 of 1000000 requests left",
-            "sports: 1 article, 0 new; 999997 of 1000000 requests left",
-        ]
+        assert bench.lines == ["3 articles, 1 new: business 1"]
 
 
 def test_pages_are_asked_for_while_there_are_more(tmp_path: Path) -> None:
@@ -94,7 +90,7 @@ def test_pages_are_asked_for_while_there_are_more(tmp_path: Path) -> None:
     with (bench := Bench(tmp_path, answer, page_size=10, pages=9)).server:
         assert bench.run(1)["rows"] == 25
         assert [asked.page for asked in bench.server.asked] == [1, 2, 3]
-        assert bench.lines == ["science: 25 articles, 25 new; 999997 of 1000000 requests left"]
+        assert bench.lines == ["25 articles, 25 new: science 25"]
 
 
 def test_no_more_pages_than_are_wanted_or_given(tmp_path: Path) -> None:
@@ -419,7 +415,8 @@ def test_a_steady_run_spreads_its_requests(tmp_path: Path) -> None:
     starts = [at for at, name in client.made if name == "t0"]
     minutes = {round((late - early) / 60e6) for early, late in pairwise(starts)}
     assert minutes == {101} and len(client.made) == 50
-    assert lines[7] == "next round at 1971-02-21 17:40:48 UTC; 43 of 50 requests left"
+    assert lines[0] == "0 articles, 0 new"
+    assert lines[1] == "next round at 1971-02-21 17:40:48 UTC; 43 of 50 requests left"
 
 
 # --- killed at any moment ---------------------------------------------------------------------

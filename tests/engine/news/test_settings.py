@@ -50,6 +50,7 @@ def test_a_topic_asks_with_newsapis_own_names() -> None:
         ({"q": "a", "apiKey": "x"}, "Extra inputs are not permitted"),
         ({"q": "a", "name": " x"}, "should match"),
         ({"q": "a", "name": "a\nb"}, "should match"),
+        ({"endpoint": "everything", "q": "a", "searchIn": "title,bodies"}, "Input should be"),
     ],
 )
 def test_what_a_topic_cannot_be(given: dict[str, Any], message: str) -> None:
@@ -74,7 +75,8 @@ def test_what_an_address_cannot_be(url: str) -> None:
     "given",
     [
         {"page_size": 0}, {"page_size": 101}, {"tries": 0}, {"tries": 11}, {"timeout": "0s"},
-        {"timeout": "soon"}, {"overlap": "-1h"}, {"bytes_max": 0}, {"pages": 0}, {"key": "x"},
+        {"timeout": "soon"}, {"timeout": "367d"}, {"overlap": "-1h"}, {"bytes_max": 0},
+        {"pages": 0}, {"key": "x"},
     ],
 )  # fmt: skip
 def test_what_else_is_refused(given: dict[str, Any]) -> None:
