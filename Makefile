@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 DEMO := runs/demo
 
-.PHONY: help setup demo test test-all fuzz check format schema bench-speed lock clean
+.PHONY: help setup demo test test-all fuzz check scan format schema bench-speed lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,10 @@ check: setup ## lint, format and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python -m engine.leaks
+
+scan: setup ## look for secrets in tracked files
+	$(BIN)/python -m engine.leaks
 
 format: setup ## put the code into shape
 	$(BIN)/ruff check --fix
@@ -43,13 +47,16 @@ schema: setup ## write the JSON Schemas that editors use
 	$(BIN)/python -m scenarios.schema
 	$(BIN)/python -m benchmarks.schema
 	$(BIN)/python -m engine.news.schema
+	$(BIN)/python -m engine.schemas
 
 bench-speed: setup ## measure the engine beside its peers; ARGS=--quick to try it
 	$(BIN)/python -m benchmarks.speed $(ARGS)
 
 lock: ## renew requirements.lock from pyproject.toml (needs uv)
 	uv lock && uv export --no-hashes --no-emit-project --no-annotate --no-header --all-groups --extra fast \
-		-q -o requirements.lock && rm uv.lock
+		-q -o requirements.lock
+	uv export --no-hashes --no-emit-project --no-annotate --no-header --no-dev --extra fast \
+		-q | grep -v '^torch==' > requirements.image.lock && rm uv.lock
 
 clean: ## remove what the commands above made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache *.egg-info build $(DEMO)

@@ -17,14 +17,17 @@ import click
 
 from engine import __version__
 from engine.deploying import models, serve
+from engine.doctoring import doctor
 from engine.errors import EngineError, InputError
 from engine.signals import Stop
+from engine.syncing import sync
 from engine.terminal import FILE, Commands, cache_folder, console, one_line, reported
 
 if TYPE_CHECKING:
     from engine.running import Result
     from scenarios.loading import Loaded
 
+PORT = click.IntRange(0, 65535)
 FLUSH_SECONDS = 20.0
 """How long `live` may take to bring its run into a lasting form when it is stopped."""
 
@@ -55,6 +58,8 @@ def main() -> None:
 @click.option("--resume", is_flag=True, help="Complete a run that was interrupted.")
 @click.option("--verify", "check", is_flag=True, help="Run twice, cut differently, and compare.")
 @click.option("--registry", metavar="R", help="Register all models: a folder, or MLflow's URI.")
+@click.option("--metrics-port", type=PORT, metavar="N", help="Serve figures for Prometheus there.")
+@click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Where to, with that.")
 @reported
 def run(
     scenario: Path,
@@ -68,24 +73,24 @@ def run(
     resume: bool,
     check: bool,
     registry: str | None,
+    metrics_port: int | None,
+    metrics_host: str,
 ) -> None:
     """Run a drift scenario file; ends with a verdict table.
 
     Outcomes depend on the scenario and its seed alone: not on workers, batches or restarts.
     """
     with Stop() as stop:
+        from engine.metrics import opened
         from engine.runlog import tidy
         from engine.running import check_out, check_same, execute, finished, versions
         from engine.verifying import verify
         from engine.working import Plan, batch_rows
         from scenarios.loading import load, parse_set, prepare
 
-        given = [parse_set(text) for text in sets]
-        if seed is not None:
-            given.append(("--seed", "seed", seed))
-        if policy is not None:
-            given.append(("--policy", "policy", policy))
-        loaded = load(scenario, given)
+        given = [("--seed", "seed", seed), ("--policy", "policy", policy)]
+        whole = [(option, at, value) for option, at, value in given if value is not None]
+        loaded = load(scenario, [*map(parse_set, sets), *whole])
         out = out or Path("runs") / f"{loaded.scenario.name}-{loaded.scenario.seed}"
         check_out(out, resume)
         streams = prepare(loaded, cache_folder())
@@ -111,9 +116,11 @@ def run(
             processes=processes,
             batch_size=batch_size or batch_rows(streams[0].schema),
             registry=registry,
+            metered=metrics_port is not None,
         )
         try:
-            result = execute(plan, stop)
+            with opened(metrics_host, metrics_port, tell) as metrics:
+                result = execute(plan, stop, metrics)
         except InputError:
             raise
         except EngineError:
@@ -256,8 +263,18 @@ def hindsight(table: Path, latency: int, as_json: bool) -> None:
 @click.option("--polls", type=click.IntRange(1), metavar="N", help="Stop after N rounds.")
 @click.option("--once", is_flag=True, help="Ask each topic once and stop: for cron.")
 @click.option("--demo", is_flag=True, help="Stream from a bundled NewsAPI; needs no key.")
+@click.option("--metrics-port", type=PORT, metavar="N", help="Serve figures for Prometheus there.")
+@click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Where to, with that.")
 @reported
-def live(config: Path | None, out: Path | None, polls: int | None, once: bool, demo: bool) -> None:
+def live(
+    config: Path | None,
+    out: Path | None,
+    polls: int | None,
+    once: bool,
+    demo: bool,
+    metrics_port: int | None,
+    metrics_host: str,
+) -> None:
     """Stream live against NewsAPI, with the policies and the run directory of simulations.
 
     Goes on where it was when it is started again. Ctrl-C flushes and ends it.
@@ -267,6 +284,7 @@ def live(config: Path | None, out: Path | None, polls: int | None, once: bool, d
     if (config is None) != demo:
         raise InputError("give a configuration file, or --demo for one that is bundled", "CONFIG")
     with Stop(code=0, grace=FLUSH_SECONDS) as stop, ExitStack() as stack:
+        from engine.metrics import opened
         from engine.news.live import load
         from engine.news.living import KEY, LivePlan, about_live, check_place, stream
         from engine.secrets import secret
@@ -290,7 +308,8 @@ def live(config: Path | None, out: Path | None, polls: int | None, once: bool, d
         stop.hint = f"go on with: {about['replay']}"
         rounds = 1 if once else polls
         report = partial(report_live, about, out)
-        stream(LivePlan(loaded, about, out, key, rounds, tell, report), stop)
+        metrics = stack.enter_context(opened(metrics_host, metrics_port, tell))
+        stream(LivePlan(loaded, about, out, key, rounds, tell, report, metrics), stop)
 
 
 def tell(line: str) -> None:
@@ -348,6 +367,7 @@ def bench(spec: Path, out: Path | None, jobs: int | None, resume: bool) -> None:
 @click.option(
     "--token",
     metavar="T",
+    envvar="REPLAY_TOKEN",
     help="What readers have to show: ?token=T once (kept in a cookie), or Authorization: Bearer T."
     " Needed if --host lets other machines in.",
 )
@@ -375,3 +395,5 @@ def replay(run_dirs: tuple[Path, ...], host: str, port: int, token: str | None) 
 
 main.add_command(models)
 main.add_command(serve)
+main.add_command(sync)
+main.add_command(doctor)

@@ -17,6 +17,7 @@ from threading import Event as Flag
 from typing import Any
 
 from engine.errors import InputError
+from engine.metrics import Metrics, of_run
 from engine.progress import Progress, shown
 from engine.runlog import RunDirectory, write_json
 from engine.shapes import ABOUT, read_json
@@ -87,7 +88,7 @@ def check_out(out: Path, resume: bool) -> None:
         raise InputError(f"cannot be used: {error.strerror}", place) from None
 
 
-def execute(plan: Plan, stop: Stop) -> Result:
+def execute(plan: Plan, stop: Stop, metrics: Metrics | None = None) -> Result:
     """Carry a plan out and return what came of it.
 
     Parameters
@@ -96,6 +97,8 @@ def execute(plan: Plan, stop: Stop) -> Result:
         The plan.
     stop
         Ends it early if a signal comes.
+    metrics
+        Where to show figures, if they are wanted.
 
     Raises
     ------
@@ -111,6 +114,8 @@ def execute(plan: Plan, stop: Stop) -> Result:
     directory = RunDirectory(plan.out, plan.schema.task)
     write_json(plan.out / "run.json", plan.about)
     progress, flag = Progress(sum(feed.rows for feed in plan.feeds)), Flag()
+    if metrics is not None:
+        metrics.show(of_run("run", plan.about, progress))
     started = time.monotonic()
     carry_out = supervise if min(plan.processes, plan.shards) > 1 else work
     with stop.by(flag), shown(progress, str(plan.about["name"])):

@@ -18,6 +18,7 @@ from engine.parts import Parts, shards_of
 from engine.progress import Progress
 from engine.settings import Engine
 from engine.state import Effects
+from engine.tallies import Listener, Tallies, together
 from engine.training.jobs import Predictor
 from engine.training.pool import ProcessTrainer, Stats
 from engine.training.store import Store, load_initial
@@ -55,6 +56,8 @@ class Plan:
         Records to a batch.
     registry
         Where models are registered: a folder or an MLflow tracking URI; None: nowhere.
+    metered
+        Whether figures are counted for metrics.
     """
 
     about: Mapping[str, Any]
@@ -70,6 +73,7 @@ class Plan:
     processes: int = 1
     batch_size: int = 1024
     registry: str | None = None
+    metered: bool = False
 
     @property
     def schema(self) -> Schema:
@@ -123,7 +127,7 @@ def work(plan: Plan, parts: Parts, progress: Progress, stop: Flag) -> Done:
     """
     store = Store(private=parts.folder.parent / "models", shared=plan.cache / "models")
     lanes = max(1, cores() // plan.processes)
-    with ProcessTrainer(store, lanes) as trainer, registering(plan) as listen:
+    with ProcessTrainer(store, lanes) as trainer, registering(plan) as register:
         trainer.warm()
         flow = Flow(
             plan.engine,
@@ -136,10 +140,20 @@ def work(plan: Plan, parts: Parts, progress: Progress, stop: Flag) -> Done:
             plan.batch_size,
             progress,
             stop,
-            listen=listen,
+            listen=together(register, counting(plan, progress, trainer)),
         )
         run(flow, plan.workers)
         return Done(flow.failures, trainer.stats)
+
+
+def counting(plan: Plan, progress: Progress, trainer: ProcessTrainer) -> Listener | None:
+    """Return who counts for metrics, if anybody is to."""
+    if not plan.metered:
+        return None
+    streams = {feed.name: feed.index for feed in plan.feeds}
+    tallies = Tallies(plan.engine, streams, progress, pool=lambda: trainer.stats)
+    progress.tallies[plan.feeds[0].name] = tallies
+    return tallies.listen
 
 
 @contextmanager

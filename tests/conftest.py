@@ -21,4 +21,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     """Keep tests away from the user's cache; a session shares one, so nothing is fitted twice."""
     folder = tmp_path_factory.getbasetemp() / "driftline-cache"
     monkeypatch.setenv("DRIFTLINE_CACHE", str(folder))
+    config = tmp_path_factory.getbasetemp() / "no-config"
+    config.mkdir(exist_ok=True)
+    monkeypatch.setenv("DRIFTLINE_CONFIG", str(config))
+    monkeypatch.delenv("DRIFTLINE_ENV", raising=False)
     return folder

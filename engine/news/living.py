@@ -21,6 +21,7 @@ from engine.alerts.rounds import Facts
 from engine.children import cores
 from engine.errors import EngineError, InputError
 from engine.flow import Flow, run
+from engine.metrics import Metrics, measured
 from engine.news.agent import Agent, What
 from engine.news.client import Client
 from engine.news.feed import LedgerFeed
@@ -38,6 +39,7 @@ from engine.secrets import secret
 from engine.shapes import ABOUT, read_json
 from engine.signals import Stop
 from engine.state import Effects
+from engine.tallies import together
 from engine.training.pool import ProcessTrainer
 from engine.training.store import Store
 from engine.working import batch_rows
@@ -80,6 +82,8 @@ class LivePlan:
         Called with each line that people should see.
     report
         Called with the verdict and the ledger's totals when it stops, however it does.
+    metrics
+        Where to show figures, if they are wanted.
     """
 
     loaded: LoadedLive
@@ -89,6 +93,7 @@ class LivePlan:
     rounds: int | None
     tell: Callable[[str], None]
     report: Callable[[Result, Mapping[str, Any]], None]
+    metrics: Metrics | None = None
 
 
 class LiveDirectory(RunDirectory):
@@ -319,9 +324,12 @@ def _follow(plan: LivePlan, directory: RunDirectory, crew: Crew) -> None:
         pace=Measured(arrivals.add, arrivals.read(), past),
         listen=Narrator(past, plan.tell, crew.outlets, crew.registrar),
     )
-    thread.start()
-    run(flow, 1)
-    thread.join(JOIN_SECONDS)
+    parts = (live, ledger, crew.trainer, flow.progress, past, lambda: feed.newest, clock)
+    with measured(plan.metrics, plan.about, *parts) as count:
+        flow.listen = together(flow.listen, count)
+        thread.start()
+        run(flow, 1)
+        thread.join(JOIN_SECONDS)
     if unsent := crew.outlets.close(SEND_SECONDS):
         plan.tell(f"{unsent} alerts could not be sent yet; they are when it goes on")
     if flow.failures:
