@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from engine import flow
 from engine.batch import Task
 from engine.quantities import moment_micros
 from engine.sources import tables as disk
@@ -461,6 +462,7 @@ def changed_before(folder: Path, patch: pytest.MonkeyPatch) -> None:
 @special(NEWLY + "while it is read")
 def changed_while_read(folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(disk, "CSV_CHUNK_BYTES", 1 << 14)
+    patch.setattr(flow, "batch_rows", lambda schema: 100)  # else all is read before the first fit
     for number, (name, change) in enumerate(CHANGES.items()):
         data = write(folder / "t.csv", good_rows(6000))
         path = write_scenario(folder, "t.csv")
@@ -479,6 +481,7 @@ def changed_while_read(folder: Path, patch: pytest.MonkeyPatch) -> None:
 def test_a_stream_whose_file_changes_lets_the_others_finish(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(flow, "batch_rows", lambda schema: 100)
     write(tmp_path / "t.csv", good_rows(3000))
     other = write(tmp_path / "other.csv", good_rows(3000))
     script = (

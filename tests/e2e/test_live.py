@@ -91,6 +91,7 @@ def test_rounds_become_a_run_that_goes_on(config: Path) -> None:
     assert KEY not in first.out + first.err + again.out + again.err
 
 
+@pytest.mark.slow
 def test_another_run_over_the_same_data_gets_the_same_history(config: Path) -> None:
     assert live(config, "--polls", 2).code == 0
     other = driftline("live", config, "--out", config.parent / "other", "--once")
@@ -192,7 +193,9 @@ def await_rows(folder: Path, count: int) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_signal_flushes_and_exits_with_0(config: Path, number: int) -> None:
     process = start("live", config, "--out", config.parent / "run")
     await_rows(config.parent, 80)

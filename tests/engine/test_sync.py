@@ -604,6 +604,7 @@ def killed_and_resumed(here: Side, there: Side, client: Any, files: int, number:
     assert f"{files:,} unchanged" in here("up", "data")
 
 
+@pytest.mark.slow
 def test_killed_half_way_it_goes_on(here: Side, there: Side, client: Any) -> None:
     killed_and_resumed(here, there, client, 150, signal.SIGKILL)
 
@@ -736,7 +737,10 @@ def test_with_nothing_here_it_says_so(here: Side) -> None:
     assert "0 files downloaded" in here("down")
 
 
-def test_the_configuration_says_where_to(here: Side, there: Side, client: Any) -> None:
+def test_the_configuration_says_where_to(
+    here: Side, there: Side, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DRIFTLINE_CONFIG")
     here.write("mine/a", "one")
     here.write(
         "config/settings.yaml",
