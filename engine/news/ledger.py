@@ -336,7 +336,8 @@ class Ledger:
         spent = self._spent(self._database.rows(SPENT))
         held = still(spent, plan, now)
         if held != spent:
-            with self._database.transaction() as run:
+            with self._database.transaction() as run:  # read anew: another may have asked since
+                held = still(self._spent(run(SPENT).fetchall()), plan, now)
                 self._hold(run, held)
         return budget_of(held, plan, now)
 

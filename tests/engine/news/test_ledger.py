@@ -117,6 +117,25 @@ def test_a_plan_that_is_spent_gives_no_request_after_a_restart_either(tmp_path: 
         assert ledger.last() == 2
 
 
+def test_a_request_entered_while_another_thread_looks_still_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, later = Plan(requests=3, per="1h"), NOW + 2 * 3_600_000_000
+    with Ledger.open(tmp_path) as ledger:
+        assert ledger.ask("science", 1, 1, plan, NOW) is not None
+        rows = ledger._database.rows
+
+        def interrupted(query: str, *values: object) -> list[object]:
+            found = rows(query, *values)
+            monkeypatch.undo()
+            assert ledger.ask("science", 1, 1, plan, later) is not None
+            return found
+
+        monkeypatch.setattr(ledger._database, "rows", interrupted)
+        assert ledger.budget(plan, later).used == 1
+        assert ledger.budget(plan, later).used == 1, "and is not forgotten"
+
+
 def test_a_clock_that_was_ahead_is_remembered_to_have_been_put_right(tmp_path: Path) -> None:
     plan = Plan(requests=1, per="12h")
     with Ledger.open(tmp_path) as ledger:
